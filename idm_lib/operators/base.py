@@ -1,0 +1,123 @@
+"""What a linear measurement operator is: A, its adjoint, its pseudo-inverse, and what follows from them.
+
+The method names are deepinv's, so that objects of either library can stand in for the other's.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from idm_lib.errors import InputError
+
+
+class LinearOperator(ABC):
+    """A linear map A from images (B, C, H, W) to measurements (B, M).
+
+    A subclass writes ``A``, ``A_adjoint`` and ``A_dagger``; the projections, noise and checks come with it.
+    The two projections split every image in two: ``x = A⁺A x + (I − A⁺A) x``, the part that the
+    measurements see (range of A⁺) and the part that they do not (null space of A).
+
+    Args:
+        noise_std: standard deviation σ of the Gaussian noise that :meth:`measure` adds; 0 for none.
+    """
+
+    def __init__(self, noise_std: float = 0.0) -> None:
+        if not (isinstance(noise_std, int | float) and np.isfinite(noise_std) and noise_std >= 0):
+            raise InputError(f"noise_std must be a finite number of at least 0; got {noise_std!r}.")
+        self.noise_std = float(noise_std)
+        self._device = torch.device("cpu")
+
+    @abstractmethod
+    def A(self, x: Tensor) -> Tensor:
+        """Measure: y = A x, (B, C, H, W) → (B, M), without noise."""
+
+    @abstractmethod
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """Adjoint: Aᵀ y, (B, M) → (B, C, H, W), with ⟨A x, y⟩ = ⟨x, Aᵀ y⟩."""
+
+    @abstractmethod
+    def A_dagger(self, y: Tensor) -> Tensor:
+        """Pseudo-inverse: A⁺ y, (B, M) → (B, C, H, W), the smallest image that explains y."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the operator's own numbers are; inputs must be there too."""
+        return self._device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the operator's numbers to ``device`` (in place, as ``nn.Module.to`` does) and return it."""
+        self._device = torch.device(device)
+        return self
+
+    def measure(self, x: Tensor, seed: int | None = None) -> Tensor:
+        """y = A x + noise_std · n, with n standard Gaussian: what an instrument would give.
+
+        Args:
+            x: images (B, C, H, W).
+            seed: of the noise, drawn on the CPU so that it is the same on every device; needed when
+                ``noise_std > 0``.
+        """
+        y = self.A(x)
+        if self.noise_std == 0:
+            return y
+        if seed is None:
+            raise InputError(f"noise_std is {self.noise_std:g}, so measure() needs a seed; give seed=0, say.")
+        noise = np.random.RandomState(seed).standard_normal(tuple(y.shape))
+        return y + self.noise_std * torch.from_numpy(noise).to(y)
+
+    def __call__(self, x: Tensor, seed: int | None = None) -> Tensor:
+        """The same as :meth:`measure` (deepinv's convention)."""
+        return self.measure(x, seed)
+
+    def range_projection(self, x: Tensor) -> Tensor:
+        """A⁺A x: the part of x that the measurements determine, (B, C, H, W)."""
+        return self.A_dagger(self.A(x))
+
+    def null_projection(self, x: Tensor) -> Tensor:
+        """(I − A⁺A) x: the part of x that the measurements do not see, (B, C, H, W)."""
+        return x - self.range_projection(x)
+
+    def config(self) -> dict[str, Any]:
+        """The few numbers from which the operator can be rebuilt exactly; JSON-ready."""
+        raise InputError(f"{type(self).__name__} cannot be saved: it defines no config().")
+
+
+def check_tensor(x: Tensor, name: str, device: torch.device) -> None:
+    """Refuse what no operator can use: not a tensor, not floating point, on another device, not finite.
+
+    NaN and infinity are looked for only where the look is free of side effects: on the CPU, and not in a
+    tensor that autograd tracks (that one comes out of a network, whose training loop has its own watch).
+    """
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name} must be a torch tensor; got {type(x).__name__}; use torch.as_tensor.")
+    if not x.is_floating_point():
+        raise InputError(
+            f"{name} must be floating point; got {x.dtype}; use {name}.float() (images lie in [0, 1])."
+        )
+    if x.device.type != "meta" and x.device != _indexed(device, x):
+        raise InputError(f"the operator is on {device} and {name} on {x.device}; move one with .to(...).")
+    plain = type(x) in (Tensor, torch.nn.Parameter)  # fake and functional tensors carry no values to look at
+    if plain and x.device.type == "cpu" and not x.requires_grad and not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).sum())
+        raise InputError(
+            f"{name} must be finite; {bad} of its {x.numel()} values are NaN or infinite; mend the data."
+        )
+
+
+def _indexed(device: torch.device, like: Tensor) -> torch.device:
+    """``cuda`` means the current CUDA device: give it the index that tensors carry."""
+    if device.index is None and device.type == like.device.type and device.type != "cpu":
+        current = torch.cuda.current_device() if device.type == "cuda" else 0
+        return torch.device(device.type, current)
+    return device
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The precision to measure in: the input's own, but never below float32.
+
+    In half precision the residual y − A x of a good reconstruction would be all rounding error.
+    """
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
