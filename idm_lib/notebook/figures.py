@@ -1,0 +1,100 @@
+"""Plots, tables and sentences with computed numbers."""
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from idm_lib.notebook.html import Html, check_words, emit, wrap
+from idm_lib.notebook.style import INK
+
+
+def plots(rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, **options: Any) -> Any:
+    """Return ``(figure, axes)`` in the book's width.
+
+    Args:
+        rows: Rows of axes.
+        columns: Columns of axes.
+        size: Inches; None is 6.8 wide and 3 high for each row.
+        options: Passed on to ``matplotlib.figure.Figure.subplots``.
+    """
+    from matplotlib.figure import Figure  # not pyplot: a figure that nobody else can show a second time
+
+    fig = Figure(figsize=size or (6.8, 3.0 * rows), layout="constrained")
+    return fig, fig.subplots(rows, columns, **options)
+
+
+def to_svg(fig: Any, alt: str) -> str:
+    """Return a matplotlib figure as one ``<svg>`` whose ink is the page's text colour and whose ids are its own."""
+    buffer = io.StringIO()
+    fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.S)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = svg.replace(INK, "currentColor")
+    own = "f" + hashlib.sha1(svg.encode()).hexdigest()[:8]
+    svg = re.sub(r'\bid="', f'id="{own}-', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{own}-", svg)
+    svg = re.sub(r"\n\s*", "\n", svg)
+    size = re.search(r'viewBox="0 0 ([\d.]+) ', svg)
+    assert size is not None  # matplotlib always writes it
+    width = float(size.group(1)) * 96 / 72
+    head = f'<svg role="img" aria-label="{escape(alt)}" style="max-width:{width:.0f}px"'
+    return re.sub(r'<svg( xmlns:xlink="[^"]*")? width="[^"]*" height="[^"]*"', rf"{head}\g<1>", svg, count=1)
+
+
+def figure(fig: Any, *, caption: str, alt: str) -> None:
+    """Show a matplotlib figure as inline SVG, legible in light and dark pages.
+
+    Args:
+        fig: A figure, from ``plots`` for instance.
+        caption: What the reader should see.
+        alt: What is in the figure, for who cannot see it.
+    """
+    check_words(caption, alt)
+    emit(wrap(f'<div class="nbf-svg">{to_svg(fig, alt)}</div>', caption, alt, "plot"))
+
+
+def table(rows: Sequence[Sequence[Any]], header: Sequence[str], *, caption: str) -> None:
+    """Show a table; a column whose every entry starts like a number is set flush right.
+
+    Args:
+        rows: Cells, as strings or numbers; format numbers before.
+        header: Column heads.
+        caption: What the reader should see.
+    """
+    number = re.compile(r"^[−+-]?[\d.]")
+    right = [bool(rows) and all(number.match(str(row[column])) for row in rows) for column in range(len(header))]
+
+    def cells(kind: str, row: Sequence[Any]) -> str:
+        scope = ' scope="col"' if kind == "th" else ""
+        return "".join(
+            f"<{kind}{scope}{' class=n' if flush else ''}>{escape(str(cell))}</{kind}>"
+            for cell, flush in zip(row, right, strict=True)
+        )
+
+    head = f"<thead><tr>{cells('th', header)}</tr></thead>"
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    text = "\n".join(" | ".join(map(str, row)) for row in [header, *rows])
+    grid = f'<div class="nbf-scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+    html = wrap(grid, caption, "", "table").html
+    emit(Html(html, f"{caption}\n{text}"))
+
+
+def say(text: str) -> None:
+    """Show a sentence whose numbers were computed, set like the text around it.
+
+    Args:
+        text: Markdown, usually an f-string.
+    """
+    try:
+        from IPython import get_ipython
+        from IPython.display import Markdown, display
+    except ImportError:
+        print(text)
+        return
+    if get_ipython() is None:
+        print(text)
+    else:
+        display(Markdown(text))
