@@ -88,13 +88,4 @@ def say(text: str) -> None:
     Args:
         text: Markdown, usually an f-string.
     """
-    try:
-        from IPython import get_ipython
-        from IPython.display import Markdown, display
-    except ImportError:
-        print(text)
-        return
-    if get_ipython() is None:
-        print(text)
-    else:
-        display(Markdown(text))
+    emit(Html(text, text), "text/markdown")

@@ -1,7 +1,7 @@
 """The few pieces of HTML and CSS that figures share. No page element here asks for anything over the network."""
 
+from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 from idm_lib.errors import InputError
 
@@ -37,18 +37,12 @@ STYLE = (
 )
 
 
+@dataclass(frozen=True)
 class Html:
     """HTML that a notebook shows, with plain text for readers without a browser."""
 
-    def __init__(self, html: str, text: str) -> None:
-        self.html = html
-        self.text = text
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/html": self.html, "text/plain": self.text}
-
-    def __repr__(self) -> str:
-        return self.text
+    html: str
+    text: str
 
 
 def check_words(caption: str, alt: str) -> None:
@@ -70,15 +64,15 @@ def wrap(body: str, caption: str, alt: str, kind: str) -> Html:
     return Html(html, f"[{kind}] {caption} ({alt})")
 
 
-def emit(output: Html) -> None:
+def emit(output: Html, mimetype: str = "text/html") -> None:
     """Show ``output`` in the notebook; without one, print its text."""
     try:
         from IPython import get_ipython
         from IPython.display import display
     except ImportError:
-        print(output)
+        print(output.text)
         return
     if get_ipython() is None:
-        print(output)
+        print(output.text)
     else:
-        display(output)
+        display({mimetype: output.html, "text/plain": output.text}, raw=True)

@@ -60,7 +60,7 @@ def data_uri(pixels: np.ndarray) -> str:
 
     buffer = io.BytesIO()
     lossless = max(pixels.shape[:2]) <= PIXEL_ART
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=lossless, quality=100 if lossless else 84, method=6)
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=lossless, quality=100 if lossless else 74, method=6)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
