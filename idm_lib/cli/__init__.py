@@ -1,1 +1,5 @@
-"""To be filled."""
+"""The ``idm`` command."""
+
+from idm_lib.cli.main import main
+
+__all__ = ["main"]

@@ -4,6 +4,7 @@ The method names are deepinv's, so that objects of either library can stand in f
 """
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -94,9 +95,7 @@ def check_tensor(x: Tensor, name: str, device: torch.device) -> None:
     if not isinstance(x, Tensor):
         raise InputError(f"{name} must be a torch tensor; got {type(x).__name__}; use torch.as_tensor.")
     if not x.is_floating_point():
-        raise InputError(
-            f"{name} must be floating point; got {x.dtype}; use {name}.float() (images lie in [0, 1])."
-        )
+        raise InputError(f"{name} must be floating point; got {x.dtype}; use {name}.float() (images lie in [0, 1]).")
     if x.device.type != "meta" and x.device != _indexed(device, x):
         raise InputError(f"the operator is on {device} and {name} on {x.device}; move one with .to(...).")
     plain = type(x) in (Tensor, torch.nn.Parameter)  # fake and functional tensors carry no values to look at
@@ -113,6 +112,12 @@ def _indexed(device: torch.device, like: Tensor) -> torch.device:
         current = torch.cuda.current_device() if device.type == "cuda" else 0
         return torch.device(device.type, current)
     return device
+
+
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """Autocast off, for the device that x is on (meta tensors know no autocast)."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idm_lib.errors import InputError
-from idm_lib.operators.base import LinearOperator, check_tensor, compute_dtype
+from idm_lib.operators.base import LinearOperator, check_tensor, compute_dtype, full_precision
 from idm_lib.operators.random import check_seed, orthonormal_matrix, pixel_permutation
 
 
@@ -54,9 +54,7 @@ class BlockCS(LinearOperator):
             raise InputError(f"block_size must be a whole number from 1 to 64; got {block_size!r}.")
         self.block_size = block_size
         self.seed = check_seed(seed)
-        self.permutation_seed = _check_permutation_seed(
-            self.seed if permutation_seed is None else permutation_seed
-        )
+        self.permutation_seed = _check_permutation_seed(self.seed if permutation_seed is None else permutation_seed)
 
         pixels, block = math.prod(self.image_size), block_size**2
         self._blocks, self._rest = divmod(pixels, block)
@@ -94,7 +92,7 @@ class BlockCS(LinearOperator):
                 "reshape it, or build the operator for this image size."
             )
         self._check_batch(x, "x")
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             pixels = self._gather(x.flatten(1).to(compute_dtype(x)), self._order)  # (B, HW), shuffled
             cut = self._blocks * self.block_size**2
             parts = []
@@ -118,7 +116,7 @@ class BlockCS(LinearOperator):
                 "use the operator that measured it (same image size and ratio)."
             )
         self._check_batch(y, "y")
-        with torch.autocast(y.device.type, enabled=False):
+        with full_precision(y):
             batch, cut = y.shape[0], self._blocks * self._q
             values = y.to(compute_dtype(y))
             parts = []
@@ -136,14 +134,10 @@ class BlockCS(LinearOperator):
 
     # -- relatives of this operator ------------------------------------------------------------------------
 
-    def replace(
-        self, ratio: float | None = None, permutation_seed: int | Sequence[int] | None = None
-    ) -> "BlockCS":
+    def replace(self, ratio: float | None = None, permutation_seed: int | Sequence[int] | None = None) -> "BlockCS":
         """The operator with the same Φ but another ratio or permutation; cheap, since Φ is shared."""
         other = object.__new__(BlockCS)
-        other.__dict__.update(
-            self.__dict__, _cuts={}, ratio=self.ratio if ratio is None else check_ratio(ratio)
-        )
+        other.__dict__.update(self.__dict__, _cuts={}, ratio=self.ratio if ratio is None else check_ratio(ratio))
         other._q = rows(other.ratio, self.block_size**2) if self._blocks else 0
         other._q_rest = rows(other.ratio, self._rest)
         if permutation_seed is not None:
@@ -258,17 +252,13 @@ def _check_image_size(image_size: tuple[int, int]) -> tuple[int, int]:
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise InputError(
-            f"image_size must be (height, width), whole numbers of at least 1; got {image_size!r}."
-        )
+        raise InputError(f"image_size must be (height, width), whole numbers of at least 1; got {image_size!r}.")
     return sides
 
 
 def _check_permutation_seed(seed: int | Sequence[int]) -> int | list[int]:
     if isinstance(seed, Sequence) and not isinstance(seed, str):
         if not seed:
-            raise InputError(
-                "permutation_seed must be a number, or one number per image; got an empty sequence."
-            )
+            raise InputError("permutation_seed must be a number, or one number per image; got an empty sequence.")
         return [check_seed(s, "permutation_seed") for s in seed]
     return check_seed(seed, "permutation_seed")

@@ -7,7 +7,7 @@ import numpy as np
 
 from idm_lib.errors import InputError
 
-_MATRIX, _PERMUTATION = 0, 1  # separate streams, so that equal seeds do not tie the two together
+MATRIX, PERMUTATION, HELD_BACK = 0, 1, 2  # separate streams, so that equal seeds tie nothing together
 
 
 def check_seed(seed: int, name: str = "seed") -> int:
@@ -23,11 +23,11 @@ def orthonormal_matrix(size: int, seed: int) -> np.ndarray:
     QR of a Gaussian matrix with the signs of R's diagonal moved into Q (Mezzadri, Notices of the AMS 54(5),
     2007). The law is that of the Gaussian's polar factor, which the paper takes, at a fraction of its cost.
     """
-    gaussian = np.random.RandomState([seed, _MATRIX, size]).standard_normal((size, size))
+    gaussian = np.random.RandomState([seed, MATRIX, size]).standard_normal((size, size))
     q, r = np.linalg.qr(gaussian)
     return q * np.where(np.diag(r) < 0, -1.0, 1.0)
 
 
 def pixel_permutation(size: int, seed: int) -> np.ndarray:
     """A uniformly random order of ``size`` pixels, (size,), int64."""
-    return np.random.RandomState([seed, _PERMUTATION]).permutation(size).astype(np.int64)
+    return np.random.RandomState([seed, PERMUTATION]).permutation(size).astype(np.int64)

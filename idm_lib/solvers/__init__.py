@@ -1,1 +1,30 @@
-"""To be filled."""
+"""Reconstruction without fine-tuning: pseudo-inverse, total variation, OAMP, DDNM; one call signature for all."""
+
+from idm_lib.errors import InputError
+from idm_lib.solvers.base import Solution, Solver
+from idm_lib.solvers.ddnm import ddnm
+from idm_lib.solvers.oamp import oamp
+from idm_lib.solvers.pinv import pinv
+from idm_lib.solvers.tv import tv
+
+__all__ = ["METHODS", "Solution", "Solver", "ddnm", "get_solver", "needs_prior", "oamp", "pinv", "tv"]
+
+#: Names of the solvers, in rising order of quality.
+METHODS = ("pinv", "tv", "ddnm", "oamp")
+
+
+def get_solver(name: str) -> Solver:
+    """The solver of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    solvers = {"pinv": pinv, "tv": tv, "ddnm": ddnm, "oamp": oamp}
+    if name not in solvers:
+        raise InputError(f"method must be one of {', '.join(METHODS)}; got {name!r}.")
+    return solvers[name]
+
+
+def needs_prior(name: str) -> bool:
+    """Whether the solver of that name evaluates a prior."""
+    return name in ("ddnm", "oamp")

@@ -1,0 +1,160 @@
+"""Measure photos with a fraction of their numbers, and get them back.
+
+  idm reconstruct photo.jpg --ratio 0.1
+  idm reconstruct *.png --ratio 0.25 --method tv --out results
+
+For each photo: NAME-reconstruction.png, NAME-comparison.png (photo, what the measurements show, reconstruction) and
+NAME.json (PSNR, SSIM, and the PSNR predicted from measurements that were held back, with its 95 % interval). Colour
+photos are measured channel by channel with one operator. A file that cannot be used is named and the rest is done.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from idm_lib.cli.methods import add_method_arguments, build_method, check_device
+from idm_lib.errors import InputError
+
+SUMMARY = "measure photos with a fraction of their numbers, and get them back"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size and kind")
+    add_method_arguments(parser)
+    parser.add_argument(
+        "--hold", type=float, default=0.01, help="fraction of the measurements to judge by (0.01; 0: none)"
+    )
+    parser.add_argument("--out", default=".", help="folder to write to (default: this one)")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reconstruct each image; 1 if any could not be."""
+    from idm_lib.operators.block_cs import check_ratio
+
+    check_ratio(options.ratio)
+    if not 0 <= options.hold < 1:
+        raise InputError(f"--hold must lie in [0, 1), as 0.01 for one in a hundred; got {options.hold:g}.")
+    check_device(options.device)
+    out = Path(options.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written to ({error.strerror}); give another --out.") from None
+    method = build_method(options)
+    paths = [Path(name) for name in options.images]
+    reports, failed = [], 0
+    for path in paths:
+        try:
+            report = _one(path, _stem(path, paths), out, method, options)
+        except InputError as error:
+            print(f"idm: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        reports.append(report)
+        if not options.json:
+            print(_sentence(report))
+    if options.json:
+        print(json.dumps(reports, indent=2))
+    return 1 if failed else 0
+
+
+def _stem(path: Path, paths: list[Path]) -> str:
+    """The name to write under: without suffix, unless two inputs would then overwrite each other."""
+    alone = sum(other.stem == path.stem for other in set(paths)) == 1
+    return path.stem if alone else "-".join(part for part in (path.parent.name, path.name.replace(".", "-")) if part)
+
+
+def _one(path: Path, stem: str, out: Path, method: object, options: argparse.Namespace) -> dict[str, object]:
+    from tqdm import tqdm
+
+    from idm_lib.evaluation import psnr, reconstruct, ssim
+    from idm_lib.images import load_image, save_image
+    from idm_lib.operators import BlockCS
+
+    x = load_image(path, colour=True).to(options.device)  # (C, 1, H, W), C = 1 or 3
+    height, width = x.shape[-2:]
+    op = BlockCS((height, width), options.ratio, seed=options.seed).to(options.device)
+    hold = options.hold if op.measurements >= 8 else 0.0  # too few numbers to spare any
+    with tqdm(desc=path.name, unit="it", leave=False, disable=not sys.stderr.isatty()) as bar:
+
+        def tick(done: int, total: int, _: object) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        result = reconstruct(op.A(x), op, lambda y, kept: method(y, kept, tick), hold=hold, seed=options.seed)
+    _write(out, f"{stem}-reconstruction.png", lambda file: save_image(file, result.image))
+    _write(out, f"{stem}-comparison.png", lambda file: _comparison(file, x, op, result.image, options))
+    report: dict[str, object] = {
+        "image": str(path),
+        "size": [height, width],
+        "channels": len(x),
+        "method": options.method,
+        "ratio": options.ratio,
+        "true_ratio": op.true_ratio,
+        "measurements": op.measurements * len(x),
+        "psnr": _mean_psnr(psnr(result.image, x)),
+        "ssim": float(ssim(result.image, x).mean()) if min(height, width) >= 7 else None,
+        "predicted_psnr": None,
+        "seconds": result.seconds,
+        "network_calls": result.solution.network_calls,
+        "operator": op.config(),
+        "reconstruction": str(out / f"{stem}-reconstruction.png"),
+        "comparison": str(out / f"{stem}-comparison.png"),
+    }
+    if result.predicted:
+        report["predicted_psnr"] = {
+            name: getattr(result.predicted, name) for name in ("psnr", "low", "high", "confidence", "samples")
+        }
+    _write(out, f"{stem}.json", lambda file: file.write_text(json.dumps(report, indent=2) + "\n"))
+    return report
+
+
+def _mean_psnr(channels: object) -> float | None:
+    """PSNR of the mean error over the channels; None where nothing is wrong at all."""
+    value = float(-10 * (10 ** (-channels / 10)).mean().log10())
+    return value if value != float("inf") else None
+
+
+def _write(out: Path, name: str, write: object) -> None:
+    try:
+        write(out / name)
+    except OSError as error:
+        raise InputError(
+            f"{out / name} could not be written ({error.strerror or error}); give another --out."
+        ) from None
+
+
+def _comparison(file: Path, x: object, op: object, image: object, options: argparse.Namespace) -> None:
+    """The photo, the pseudo-inverse of its measurements and the reconstruction, side by side."""
+    from matplotlib.figure import Figure
+
+    from idm_lib.evaluation import psnr
+
+    shown = [("photo", x), ("what the measurements show, A⁺y", op.A_dagger(op.A(x))), (options.method, image)]
+    figure = Figure(figsize=(12, 4.6 * min(2.0, x.shape[-2] / x.shape[-1]) + 0.4), layout="constrained")
+    for axes, (title, picture) in zip(figure.subplots(1, 3), shown, strict=True):
+        pixels = picture.clamp(0, 1)[:, 0].permute(1, 2, 0).cpu().numpy()  # (H, W, C)
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
+        value = None if picture is x else _mean_psnr(psnr(picture, x))
+        axes.set_title(title if value is None else f"{title}: {value:.2f} dB")
+        axes.set_axis_off()
+    figure.savefig(file, dpi=100)
+
+
+def _sentence(report: dict[str, object]) -> str:
+    """One line for a person."""
+    exact = "exact" if report["psnr"] is None else f"{report['psnr']:.2f} dB"
+    line = (
+        f"{report['image']}: {report['size'][1]} × {report['size'][0]} from {report['true_ratio']:.2%} of its numbers"
+        f" by {report['method']}: {exact}"
+    )
+    predicted = report["predicted_psnr"]
+    if predicted:
+        line += (
+            f"; predicted without the photo {predicted['psnr']:.1f} dB "
+            f"({predicted['confidence']:.0%} interval {predicted['low']:.1f} to {predicted['high']:.1f})"
+        )
+    return f"{line}; {report['seconds']:.1f} s → {report['reconstruction']}"

@@ -1,0 +1,87 @@
+"""A folder as a test set: every image through one method at one ratio, broken files named and passed over."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from idm_lib.errors import InputError
+from idm_lib.evaluation.metrics import psnr, ssim
+from idm_lib.evaluation.reconstruct import Method, reconstruct
+from idm_lib.images import image_files, load_image
+from idm_lib.operators import BlockCS
+
+
+def load_test_set(folder: str | Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Every image of a folder as luminance, by file name, and a sentence for each that could not be read.
+
+    Raises:
+        InputError: no such folder, or not one usable image in it.
+    """
+    images, broken = {}, []
+    for path in image_files(folder):
+        try:
+            images[path.name] = load_image(path)
+        except InputError as error:
+            broken.append(str(error))
+    if not images:
+        raise InputError(f"{folder} holds no image that can be read: {broken[0]}")
+    return images, broken
+
+
+def evaluate(
+    images: dict[str, Tensor],
+    ratio: float,
+    method: Method,
+    seed: int = 0,
+    hold: float = 0.0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """The paper's protocol: one Φ for all images, a fresh permutation for each, averages over the images.
+
+    Args:
+        images: by name, (1, 1, H, W) in [0, 1].
+        ratio: γ.
+        method: the solver.
+        seed: of Φ; image i is permuted with seed + i.
+        hold: fraction of the measurements held back to predict the quality; 0, as in the paper, for none.
+        progress: called with (images done, images in all, name).
+
+    Returns:
+        ``{"images", "ratio", "true_ratio", "psnr", "ssim", "seconds_per_image", "network_calls", "per_image"}``;
+        SSIM is None for images smaller than its window.
+    """
+    rows = []
+    for i, (name, x) in enumerate(sorted(images.items())):
+        op = BlockCS(tuple(x.shape[-2:]), ratio, seed=seed, permutation_seed=seed + i)
+        result = reconstruct(op.A(x), op, method, hold=hold, seed=seed + i)
+        row = {
+            "name": name,
+            "size": list(x.shape[-2:]),
+            "true_ratio": op.true_ratio,
+            "psnr": float(psnr(result.image, x)),
+            "ssim": float(ssim(result.image, x)) if min(x.shape[-2:]) >= 7 else None,
+            "seconds": result.seconds,
+            "network_calls": result.solution.network_calls,
+        }
+        if result.predicted:
+            row["predicted"] = {k: getattr(result.predicted, k) for k in ("psnr", "low", "high")}
+        rows.append(row)
+        if progress:
+            progress(i + 1, len(images), name)
+    return {
+        "images": len(rows),
+        "ratio": ratio,
+        "true_ratio": _mean([row["true_ratio"] for row in rows]),
+        "psnr": _mean([row["psnr"] for row in rows]),
+        "ssim": _mean([row["ssim"] for row in rows if row["ssim"] is not None]),
+        "seconds_per_image": _mean([row["seconds"] for row in rows]),
+        "network_calls": _mean([row["network_calls"] for row in rows]),
+        "per_image": rows,
+    }
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(torch.tensor(values, dtype=torch.float64).mean()) if values else None

@@ -1,0 +1,80 @@
+"""How good a reconstruction is, without knowing the image: ask the measurements that it was not made from."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.stats import chi2
+from torch import Tensor
+
+from idm_lib.errors import InputError
+from idm_lib.operators import Subset
+
+
+@dataclass(frozen=True)
+class PredictedQuality:
+    """An estimate of PSNR with its interval, all in dB.
+
+    Args:
+        psnr: the estimate.
+        low, high: the interval's ends.
+        confidence: the share of cases that the interval should hold, as 0.95.
+        samples: how many measurements were held back.
+    """
+
+    psnr: float
+    low: float
+    high: float
+    confidence: float
+    samples: int
+
+    def __str__(self) -> str:
+        half = (self.high - self.low) / 2
+        return f"{self.psnr:.1f} ± {half:.1f} dB"
+
+
+def predict_quality(
+    estimate: Tensor, y_kept: Tensor, kept: Subset, y_held: Tensor, held: Subset, confidence: float = 0.95
+) -> list[PredictedQuality]:
+    """Estimate each image's error from measurements that were held back.
+
+    The error e = x̂ − x splits into what the kept rows see, known exactly (‖y − A x̂‖²), and the rest, in their
+    null space, of dimension HW − M_kept. The held-back rows are random unit vectors of that null space, drawn
+    without regard to x̂, so the mean of (y_h − A_h x̂)² times the dimension is an unbiased estimate of the rest's
+    ‖·‖². Its K samples are near Gaussian, so K times their mean over its expectation is χ² with K degrees of
+    freedom, and that gives the interval.
+
+    Args:
+        estimate: x̂, (B, 1, H, W), made from ``y_kept`` alone, as it came from the solver: clamping is the
+            caller's affair.
+        y_kept, kept: the measurements and operator that it was made from, (B, M_kept).
+        y_held, held: those held back, (B, K), from :func:`~idm_lib.operators.hold_back`.
+        confidence: of the interval, in (0, 1).
+
+    Returns:
+        One :class:`PredictedQuality` for each image.
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence must lie in (0, 1), as 0.95; got {confidence!r}.")
+    pixels, samples = math.prod(estimate.shape[1:]), y_held.shape[1]
+    noise = kept.noise_std**2
+    seen = (y_kept - kept.A(estimate)).square().sum(dim=1).double()  # (B,), of which noise: M_kept σ²
+    seen = (seen - noise * y_kept.shape[1]).clamp_min(0)
+    unseen = (y_held - held.A(estimate)).square().mean(dim=1).double()  # (B,), of which noise: σ²
+    tail = (1 - confidence) / 2
+    factors = [1.0, samples / chi2.ppf(tail, samples), samples / chi2.ppf(1 - tail, samples)]
+    dimension = pixels - y_kept.shape[1]
+    mse = torch.stack([(seen + dimension * (f * unseen - noise).clamp_min(0)) / pixels for f in factors])  # (3, B)
+    centre, low, high = (-10 * mse.clamp_min(1e-12).log10()).tolist()
+    return [PredictedQuality(*values, confidence, samples) for values in zip(centre, low, high, strict=True)]
+
+
+def split_measurements(y: Tensor, kept: Subset, held: Subset) -> tuple[Tensor, Tensor]:
+    """The part of y, (B, M), that each of the two subsets measures: (B, M_kept) and (B, K)."""
+    return y[:, kept.indices], y[:, held.indices]
+
+
+def reveal(estimate: Tensor, y_held: Tensor, held: Any) -> Tensor:
+    """Use the held-back measurements after all: one projection, x̂ + A_hᵀ(y_h − A_h x̂), (B, 1, H, W)."""
+    return estimate + held.A_dagger(y_held - held.A(estimate))

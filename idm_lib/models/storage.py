@@ -1,0 +1,80 @@
+"""Where weights come from: names shipped in the package, local folders, hub ids; and clear words when they fail."""
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from idm_lib.errors import InputError
+
+_CONFIG, _WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+Model = TypeVar("Model")
+
+
+def shipped_names() -> list[str]:
+    """The names of the weights that come with the package."""
+    folder = files("idm_lib") / "weights"
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def resolve(name: str | Path) -> str:
+    """A shipped name → its folder; a folder or a hub id (``owner/name``) → itself.
+
+    Raises:
+        InputError: none of the three.
+    """
+    text = str(name)
+    if text in shipped_names():
+        return str(files("idm_lib") / "weights" / text)
+    if Path(text).is_dir():
+        return text
+    looks_like_hub = text.count("/") == 1 and not text.startswith((".", "/", "~"))
+    if looks_like_hub:
+        return text
+    raise InputError(
+        f"there are no weights at {text!r}; expected a shipped name ({', '.join(shipped_names()) or 'none'}), "
+        "a folder that save_pretrained wrote, or a hub id such as owner/name."
+    )
+
+
+def load_folder(load: Callable[..., Model], where: str, kind: str, **kwargs: Any) -> Model:
+    """Call ``load(where)`` after checking the files that a folder must hold; say plainly what is wrong.
+
+    Args:
+        load: diffusers' ``from_pretrained`` of the class.
+        where: a folder or hub id.
+        kind: the class's name, to be found in the configuration.
+        kwargs: passed on.
+    """
+    if Path(where).is_dir():
+        check_folder(Path(where), kind)
+    try:
+        model = load(where, torch_dtype=kwargs.pop("torch_dtype", torch.float32), **kwargs)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{where} could not be loaded as a {kind}: {first}") from None
+    model.eval()
+    return model
+
+
+def check_folder(folder: Path, kind: str) -> None:
+    """Refuse a folder whose configuration or weights are missing, broken or another model's."""
+    for name in (_CONFIG, _WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no {name}; expected a folder that {kind}.save_pretrained wrote.")
+    try:
+        config = json.loads((folder / _CONFIG).read_text())
+        found = config["_class_name"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError(f"{folder / _CONFIG} is not the configuration of a {kind}; write the folder anew.") from None
+    if found != kind:
+        raise InputError(f"{folder} holds a {found}, not a {kind}; load it with {found}.from_pretrained.")
+    try:
+        with safe_open(folder / _WEIGHTS, framework="pt") as weights:
+            weights.keys()
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{folder / _WEIGHTS} is broken ({error}); get a whole copy of the file.") from None

@@ -1,0 +1,148 @@
+"""What a training run is: validated dataclasses, read from YAML, saved whole beside the run's weights."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from idm_lib.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Images to train on.
+
+    Args:
+        folder: a folder of images of any kind; their luminance is used.
+        validation: how many of them, evenly spread over the sorted names, are held out.
+        crop: side of a training crop, pixels.
+        batch: crops a step.
+    """
+
+    folder: str = "data/train"
+    validation: int = 12
+    crop: int = 64
+    batch: int = 8
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam, with a linear warm-up and a cosine decay to a hundredth of the rate.
+
+    Args:
+        lr: highest learning rate.
+        warmup: steps until it is reached.
+        clip: largest norm of the gradient; 0 for no clipping.
+        ema: decay of the averaged weights, which are what is validated and kept.
+    """
+
+    lr: float = 1e-3
+    warmup: int = 500
+    clip: float = 1.0
+    ema: float = 0.999
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Args:
+        task: what to train: ``prior`` (a :class:`~idm_lib.models.Denoiser`).
+        name: of the run, and of the weights it makes.
+        steps: optimiser steps in all.
+        seed: of the first weights and of every batch.
+        checkpoint_every, validate_every, log_every: in steps.
+        export_dtype: precision of the weights that are kept, ``float32`` or ``float16``.
+        data, optimiser: see there.
+        model: keyword arguments of the model's class.
+    """
+
+    task: str = "prior"
+    name: str = "run"
+    steps: int = 1000
+    seed: int = 0
+    checkpoint_every: int = 500
+    validate_every: int = 1000
+    log_every: int = 50
+    export_dtype: str = "float32"
+    data: DataConfig = field(default_factory=DataConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    model: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.export_dtype not in ("float32", "float16"):
+            raise InputError(f"export_dtype must be float32 or float16; got {self.export_dtype!r}.")
+        whole = {"steps": self.steps, "data.batch": self.data.batch, "data.crop": self.data.crop}
+        whole |= {name: getattr(self, name) for name in ("checkpoint_every", "validate_every", "log_every")}
+        for name, value in whole.items():
+            if value < 1:
+                raise InputError(f"{name} must be at least 1; got {value}.")
+
+    @classmethod
+    def load(cls, source: str | Path, overrides: list[str] | None = None) -> Self:
+        """Read a YAML file, or the configuration of that name which comes with the package.
+
+        Args:
+            source: a path, or a shipped name (``prior-tiny``).
+            overrides: ``key=value`` or ``section.key=value``, values in YAML.
+
+        Raises:
+            InputError: no such file, not YAML, an unknown key or a value of the wrong type.
+        """
+        path = Path(source)
+        shipped = files("idm_lib.training") / "configs" / f"{source}.yaml"
+        if not path.is_file() and not shipped.is_file():
+            raise InputError(f"there is no configuration {source}; give a YAML file or one of {shipped_configs()}.")
+        text = path.read_text() if path.is_file() else shipped.read_text()
+        try:
+            tree = yaml.safe_load(text) or {}
+            for item in overrides or []:
+                key, found, value = item.partition("=")
+                if not found:
+                    raise InputError(f"an override must look like key=value; got {item!r}.")
+                *sections, leaf = key.split(".")
+                node = tree
+                for section in sections:
+                    node = node.setdefault(section, {})
+                node[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"{source} is not valid YAML: {str(error).splitlines()[0]}.") from None
+        return _build(cls, tree, str(source))
+
+    def to_yaml(self) -> str:
+        """The whole configuration, defaults included; :meth:`load` reads it back."""
+        return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
+
+
+def shipped_configs() -> str:
+    """The names of the configurations that come with the package, for messages."""
+    folder = files("idm_lib.training") / "configs"
+    return ", ".join(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())) or "(none)"
+
+
+def _build(kind: type, tree: Any, where: str) -> Any:
+    """A dataclass from a YAML mapping, each value checked against its field's type."""
+    if not isinstance(tree, dict):
+        raise InputError(f"{where} must be a mapping of keys to values; got {type(tree).__name__}.")
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    for key in tree:
+        if key not in fields:
+            raise InputError(f"{where} has an unknown key {key!r}; known keys are {', '.join(fields)}.")
+    values = {}
+    for key, value in tree.items():
+        wanted = fields[key].type
+        if dataclasses.is_dataclass(wanted):
+            values[key] = _build(wanted, value, f"{where}: {key}")
+        elif wanted is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+            try:
+                values[key] = float(value)  # YAML reads 1e-3 as a string
+            except ValueError:
+                raise InputError(f"{where}: {key} must be a number; got {value!r}.") from None
+        elif isinstance(wanted, type) and type(value) is not wanted:
+            raise InputError(f"{where}: {key} must be {wanted.__name__}; got {value!r}.")
+        else:
+            values[key] = value
+    return kind(**values)

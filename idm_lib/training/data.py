@@ -1,0 +1,66 @@
+"""Training crops that depend only on the seed and the step, so that a resumed run sees what it would have seen."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from idm_lib.errors import InputError
+from idm_lib.images import image_files, luminance, read_pixels
+
+
+class CropSource:
+    """Random crops, flipped and rotated, of the luminance of a folder of images.
+
+    Args:
+        folder: the images; one that cannot be read or is smaller than a crop is named in ``skipped``.
+        crop: side of a crop, pixels.
+        validation: how many images, evenly spread over the sorted names, are held out.
+        seed: of every batch.
+    """
+
+    def __init__(self, folder: str | Path, crop: int, validation: int, seed: int) -> None:
+        self.crop, self.seed = crop, seed
+        self.skipped: list[str] = []
+        images = []
+        for path in tqdm(image_files(folder), desc="reading images", unit="image", leave=False):
+            try:
+                pixels = luminance(read_pixels(path))
+            except InputError as error:
+                self.skipped.append(str(error))
+                continue
+            if min(pixels.shape) < crop:
+                self.skipped.append(f"{path} is smaller than a crop of {crop} × {crop} pixels.")
+                continue
+            scale = np.iinfo(pixels.dtype).max / 255
+            images.append((pixels / scale).round().astype(np.uint8))  # a byte a pixel: a folder fits in memory
+        if len(images) <= validation:
+            raise InputError(
+                f"{folder} has {len(images)} usable images; expected more than the {validation} held out to validate."
+            )
+        held = set(np.linspace(0, len(images) - 1, validation).round().astype(int).tolist()) if validation else set()
+        self.validation = [image for i, image in enumerate(images) if i in held]
+        self.training = [image for i, image in enumerate(images) if i not in held]
+
+    def batch(self, step: int, size: int) -> Tensor:
+        """The crops of one step, (size, 1, crop, crop) in [0, 1]."""
+        rng = np.random.RandomState([self.seed, step])
+        crops = np.stack([self._crop(rng) for _ in range(size)])  # (size, crop, crop)
+        return torch.from_numpy(crops).float()[:, None] / 255
+
+    def validation_crops(self, side: int) -> Tensor:
+        """The middle of every held-out image, (images, 1, side, side) in [0, 1]."""
+        crops = []
+        for image in self.validation:
+            top, left = ((length - side) // 2 for length in image.shape)
+            crops.append(image[top : top + side, left : left + side])
+        return torch.from_numpy(np.stack(crops)).float()[:, None] / 255
+
+    def _crop(self, rng: np.random.RandomState) -> np.ndarray:
+        image = self.training[rng.randint(len(self.training))]
+        top, left = (rng.randint(length - self.crop + 1) for length in image.shape)
+        crop = image[top : top + self.crop, left : left + self.crop]
+        crop = np.rot90(crop, rng.randint(4))
+        return np.ascontiguousarray(crop[:, ::-1] if rng.randint(2) else crop)

@@ -1,0 +1,175 @@
+"""The training loop: batches by step number, averaged weights, atomic checkpoints, exact resumption."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from diffusers import ModelMixin
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from idm_lib.errors import InputError
+from idm_lib.training.checkpoint import load_checkpoint, save_checkpoint
+from idm_lib.training.config import TrainConfig
+from idm_lib.training.data import CropSource
+
+
+class Task(Protocol):
+    """What is trained: a model, its loss on a batch and its score on held-out images."""
+
+    def build(self) -> ModelMixin:
+        """A new model with weights that depend only on the seed."""
+
+    def loss(self, model: nn.Module, x: Tensor, step: int, settings: ModelMixin) -> Tensor:
+        """The loss of one batch, a scalar; random numbers depend only on the seed and the step."""
+
+    def validate(self, model: ModelMixin, source: CropSource, device: torch.device) -> dict[str, float]:
+        """Scores on the held-out images, by name."""
+
+
+def train(task: Task, config: TrainConfig, out: Path) -> Path:
+    """Train to the end, from where the last checkpoint in ``out`` left off if there is one.
+
+    Writes into ``out``: ``config.yaml`` (resolved), ``checkpoint.pt``, ``log.jsonl``, TensorBoard events if
+    tensorboard is installed, and at the end ``final/`` (the averaged weights, as ``from_pretrained`` reads them).
+
+    Args:
+        task: what to train.
+        config: how.
+        out: folder of the run; made if missing.
+
+    Returns:
+        The folder of the final weights.
+
+    Raises:
+        InputError: the folder holds another run, the disk is full, or the loss is no longer a number (the
+            message names the step; the last good checkpoint stays).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, config)
+    accelerator = Accelerator()
+    source = CropSource(config.data.folder, config.data.crop, config.data.validation, config.seed)
+    for reason in source.skipped:
+        accelerator.print(f"skipped: {reason}")
+
+    model = task.build()
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.optimiser.lr)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema)).to(accelerator.device)
+    wrapped, optimiser = accelerator.prepare(model, optimiser)
+    start = _resume(out / "checkpoint.pt", model, average, optimiser)
+    log = _Log(out, start)
+
+    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, desc=config.name, unit="step")
+    for step in bar:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, config)
+        x = source.batch(step, config.data.batch).to(accelerator.device)
+        with accelerator.autocast():
+            loss = task.loss(wrapped, x, step, model)
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(model.parameters(), config.optimiser.clip or math.inf)
+        if not torch.isfinite(loss.detach() + norm):
+            raise InputError(
+                f"step {step} gave loss {float(loss):g} and gradient norm {float(norm):g}; "
+                f"the last good checkpoint is kept in {out}; lower optimiser.lr and resume."
+            )
+        optimiser.step()
+        optimiser.zero_grad()
+        average.update_parameters(model)
+
+        done = step + 1
+        last = done == config.steps
+        if done % config.log_every == 0 or last:
+            bar.set_postfix(loss=f"{float(loss):.3f}")
+            log.write(done, {"loss": float(loss), "gradient_norm": float(norm), "lr": learning_rate(step, config)})
+        if done % config.validate_every == 0 or last:
+            average.module.eval()
+            scores = task.validate(average.module, source, accelerator.device)
+            log.write(done, scores)
+            bar.write(f"step {done}: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
+        if done % config.checkpoint_every == 0 or last:
+            save_checkpoint(out / "checkpoint.pt", _state(done, model, average, optimiser))
+    log.close()
+    return _export(average.module, out / "final", config)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up to ``lr``, then a cosine to a hundredth of it at the last step."""
+    peak, warmup = config.optimiser.lr, config.optimiser.warmup
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, config.steps - warmup)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _claim(out: Path, config: TrainConfig) -> None:
+    """Write the resolved configuration; refuse a folder that another configuration has begun."""
+    path, text = out / "config.yaml", config.to_yaml()
+    if path.exists() and path.read_text() != text:
+        raise InputError(f"{out} holds a run with another configuration (see {path}); choose another --out.")
+    path.write_text(text)
+
+
+def _state(step: int, model: nn.Module, average: nn.Module, optimiser: Any) -> dict[str, Any]:
+    return {
+        "step": step,
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+
+
+def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any) -> int:
+    """Load the checkpoint if there is one; return the next step's number."""
+    if not path.exists():
+        return 0
+    state = load_checkpoint(path)
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["step"]
+
+
+def _export(model: ModelMixin, folder: Path, config: TrainConfig) -> Path:
+    """Save the averaged weights in the precision asked for."""
+    model.to(getattr(torch, config.export_dtype)).save_pretrained(folder)
+    return folder
+
+
+class _Log:
+    """Scalars to ``log.jsonl``, and to TensorBoard where it is installed."""
+
+    def __init__(self, out: Path, start: int) -> None:
+        path = out / "log.jsonl"
+        kept = (
+            [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start]
+            if path.exists()
+            else []
+        )
+        path.write_text("".join(line + "\n" for line in kept))  # what a killed run logged past its checkpoint
+        self._file = path.open("a")
+        self._began = time.monotonic()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._board = None
+        else:
+            self._board = SummaryWriter(out / "tensorboard", purge_step=start)
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        seconds = round(time.monotonic() - self._began, 1)
+        self._file.write(json.dumps({"step": step, "seconds": seconds} | scalars) + "\n")
+        self._file.flush()
+        if self._board:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()

@@ -1,0 +1,52 @@
+"""The prior's task: remove noise of every level from clean crops."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from idm_lib.evaluation.metrics import psnr
+from idm_lib.models.denoiser import Denoiser
+from idm_lib.training.config import TrainConfig
+from idm_lib.training.data import CropSource
+
+VALIDATION_SIGMAS = (0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+class PriorTask:
+    """What the training loop needs to know of a :class:`~idm_lib.models.Denoiser`.
+
+    The loss is E ‖D(x + σn, σ) − x‖² weighted by (σ² + s²)/(σ s)², s = image_std, which gives every noise level
+    the same weight at the network's output (Karras et al., arXiv 2206.00364, table 1); ln σ is uniform.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    def build(self) -> Denoiser:
+        """A new model with weights that depend only on the seed."""
+        torch.manual_seed(self.config.seed)
+        return Denoiser(**self.config.model)
+
+    def loss(self, model: nn.Module, x: Tensor, step: int, settings: Denoiser) -> Tensor:
+        """The weighted loss of one batch x, (B, 1, h, w); noise and levels depend on the seed and the step."""
+        generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
+        low, high = math.log(settings.config.sigma_min), math.log(settings.config.sigma_max)
+        sigma = torch.empty(len(x)).uniform_(low, high, generator=generator).exp().to(x)  # (B,)
+        noise = torch.randn(x.shape, generator=generator).to(x)
+        spread = settings.config.image_std
+        weight = (sigma**2 + spread**2) / (sigma * spread) ** 2  # (B,)
+        error = model(x + sigma[:, None, None, None] * noise, sigma) - x
+        return (weight * error.square().mean(dim=(1, 2, 3))).mean()
+
+    @torch.no_grad()
+    def validate(self, model: Denoiser, source: CropSource, device: torch.device) -> dict[str, float]:
+        """PSNR in dB of the denoised held-out crops at several σ; the same crops and noise every time."""
+        side = min(160, *(min(image.shape) for image in source.validation))
+        x = source.validation_crops(side).to(device)
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(device)
+        scores = {}
+        for sigma in VALIDATION_SIGMAS:
+            clean = torch.cat([model(part, sigma) for part in (x + sigma * noise).split(4)])
+            scores[f"psnr@{sigma:g}"] = float(psnr(clean, x).mean())
+        return scores
