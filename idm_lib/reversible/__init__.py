@@ -1,5 +1,6 @@
 """Backpropagation through deep chains of invertible links, with memory that does not grow with depth."""
 
+from idm_lib.reversible.chain import ReversibleChain
 from idm_lib.reversible.couplings import (
     AdditiveCoupling,
     AffineCoupling,
@@ -7,11 +8,20 @@ from idm_lib.reversible.couplings import (
     WiredCoupling,
     widened_range,
 )
+from idm_lib.reversible.drift import DriftLog, DriftWarning
+from idm_lib.reversible.replay import ATTENTION
+from idm_lib.reversible.rounding import AUTO, EXACT
 
 __all__ = [
+    "ATTENTION",
+    "AUTO",
+    "EXACT",
     "AdditiveCoupling",
     "AffineCoupling",
     "Coupling",
+    "DriftLog",
+    "DriftWarning",
+    "ReversibleChain",
     "WiredCoupling",
     "widened_range",
 ]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from idm_lib.errors import InputError
+from idm_lib.reversible.ambient import has_data
 
 V_RANGE = (0.1, 0.9)
 
@@ -34,9 +35,6 @@ class Coupling(nn.Module, ABC):
     A subclass says how F's result and the second stream are mixed, in :meth:`mix` and :meth:`unmix`.
     """
 
-    #: Whether the mixing is a fixed convex combination or a sum, which bit-exact streams can represent.
-    supports_exact = False
-
     def __init__(self, body: Callable[..., Tensor]) -> None:
         super().__init__()
         self.body = body
@@ -49,9 +47,14 @@ class Coupling(nn.Module, ABC):
     def unmix(self, f: Tensor, y1: Tensor) -> Tensor:
         """Return x2 from F's result ``f`` and the mixed stream ``y1``, in ``y1``'s dtype."""
 
+    def weights(self) -> tuple[float, float] | None:
+        """Return (a, b) where y1 = a·f + b·x2 with fixed numbers, else None: what bit-exact streams need."""
+        return None
+
     def amplification(self) -> float:
         """How much :meth:`unmix` multiplies an error in ``y1`` by (at most, or as near as is known)."""
-        return 1.0
+        weights = self.weights()
+        return 1.0 if weights is None else 1.0 / weights[1]
 
     def forward(self, x1: Tensor, x2: Tensor, *extras: object) -> tuple[Tensor, Tensor]:
         """Map the streams ``(x1, x2)`` to ``(y1, y2)``; all four have one shape, e.g. (B, C, H, W)."""
@@ -79,8 +82,6 @@ class WiredCoupling(Coupling):
     Raises:
         InputError: v is not finite and positive, or the range is not ``0 < lo <= hi``.
     """
-
-    supports_exact = True
 
     def __init__(
         self,
@@ -116,11 +117,11 @@ class WiredCoupling(Coupling):
         v = self.effective_v().to(y1.dtype)
         return (y1 - (1 - v) * f.to(y1.dtype)) / v
 
-    def amplification(self) -> float:
-        """1/v; where v holds no data (meta, fake), the middle of its range stands in."""
+    def weights(self) -> tuple[float, float]:
+        """Return (1−v, v); where v holds no data (meta, fake), the middle of its range stands in."""
         lo, hi = self.v_range
-        v = (lo + hi) / 2 if not _has_data(self.v) else min(max(float(self.v.detach()), lo), hi)
-        return 1.0 / v
+        v = min(max(float(self.v.detach()), lo), hi) if has_data(self.v) else (lo + hi) / 2
+        return 1 - v, v
 
     def extra_repr(self) -> str:
         """Show the range beside the body."""
@@ -130,8 +131,6 @@ class WiredCoupling(Coupling):
 class AdditiveCoupling(Coupling):
     """The additive coupling of NICE and RevNet: y1 = x2 + F(x1), y2 = x1. Errors are not amplified."""
 
-    supports_exact = True
-
     def mix(self, f: Tensor, x2: Tensor) -> Tensor:
         """Return x2 + f."""
         return x2 + f.to(x2.dtype)
@@ -139,6 +138,10 @@ class AdditiveCoupling(Coupling):
     def unmix(self, f: Tensor, y1: Tensor) -> Tensor:
         """Return y1 − f."""
         return y1 - f.to(y1.dtype)
+
+    def weights(self) -> tuple[float, float]:
+        """Return (1, 1)."""
+        return 1.0, 1.0
 
 
 class AffineCoupling(Coupling):
@@ -207,7 +210,3 @@ def _checked_range(v_range: tuple[float, float]) -> tuple[float, float]:
     if not (0 < lo <= hi and math.isfinite(hi)):
         raise InputError(f"expected v_range with 0 < lo <= hi, got ({lo}, {hi}): the default is {V_RANGE}")
     return lo, hi
-
-
-def _has_data(tensor: Tensor) -> bool:
-    return not (tensor.is_meta or hasattr(tensor, "fake_mode"))

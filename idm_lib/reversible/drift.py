@@ -1,0 +1,62 @@
+"""How far reconstructed streams are from the true ones: measured on demand, and watched while training."""
+
+import warnings
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+class DriftWarning(UserWarning):
+    """Streams were reconstructed less exactly than the bound that was set."""
+
+
+@dataclass
+class DriftLog:
+    """Watches a training run's inversions for the price of a few sampled numbers a link.
+
+    Pass it to a chain's call as ``drift=log``. The forward pass keeps ``samples`` numbers of each link's x2, drawn at
+    fixed places; the backward pass compares what it reconstructs there. ``log.errors`` then maps every link's label,
+    such as ``"chain[3]"``, to its latest relative error (root mean square of the difference over that of the truth).
+
+    Args:
+        bound: a larger error warns once for each link, by name.
+        samples: numbers kept of each stream.
+        seed: for the places where they are taken.
+    """
+
+    bound: float = 1e-2
+    samples: int = 256
+    seed: int = 0
+    errors: dict[str, float] = field(default_factory=dict)
+    _warned: set[str] = field(default_factory=set, repr=False)
+
+    def places(self, like: Tensor) -> Tensor:
+        """Return the flat positions that are watched in a stream like ``like``: int64, at most ``samples``."""
+        generator = torch.Generator().manual_seed(self.seed)
+        count = min(self.samples, like.numel())
+        return torch.randint(like.numel(), (count,), generator=generator).to(like.device)
+
+    def record(self, label: str, truth: Tensor, rebuilt: Tensor) -> None:
+        """Note the error of one link; the chain calls this."""
+        error = relative_error(rebuilt, truth)
+        self.errors[label] = error
+        if not error <= self.bound and label not in self._warned:
+            self._warned.add(label)
+            warnings.warn(
+                f"{label}: its input was reconstructed with a relative error of {error:.2e}, above {self.bound:.2e}; "
+                f"use stream_dtype=torch.float64 or 'exact', or a smaller anchor_every",
+                DriftWarning,
+                stacklevel=2,
+            )
+
+    def worst(self) -> tuple[str, float] | None:
+        """Return the label and error of the worst link so far seen, or None before the first backward pass."""
+        return max(self.errors.items(), key=lambda item: item[1]) if self.errors else None
+
+
+def relative_error(value: Tensor, truth: Tensor) -> float:
+    """Return the root mean square of ``value − truth`` over that of ``truth``, in float64."""
+    value, truth = value.detach().double(), truth.detach().double()
+    scale = truth.square().mean().sqrt()
+    return float((value - truth).square().mean().sqrt() / scale.clamp_min(torch.finfo(torch.float64).tiny))
