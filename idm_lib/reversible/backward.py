@@ -6,62 +6,93 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from idm_lib.reversible.couplings import Coupling
 from idm_lib.reversible.parameters import check_nothing_hidden, stand_ins
 from idm_lib.reversible.replay import Replay
 from idm_lib.reversible.spec import Spec, Tape
 
 
 class Walk:
-    """One backward pass; ``gradients`` maps the tensors' numbers to their gradients, summed over the links."""
+    """One backward pass over the links, last to first.
 
-    def __init__(self, spec: Spec, tensors: Sequence[Tensor], tape: Tape, needs: Sequence[bool]) -> None:
+    Between links the state is what plain backpropagation has too, the streams and their gradients, and it is dropped
+    as soon as it has been used, so that little is alive while a body's own graph is.
+
+    Args:
+        spec: the call that is being differentiated.
+        tensors: the side inputs and parameters that the call was given.
+        tape: what its forward pass kept.
+        needs: which of ``tensors`` need a gradient.
+        needs_inputs: whether the chain's own input streams do.
+
+    Attributes:
+        gradients: gradient of each tensor by number, summed over the links.
+        g1, g2: gradients of the streams at the link that has been reached.
+    """
+
+    def __init__(
+        self, spec: Spec, tensors: Sequence[Tensor], tape: Tape, needs: Sequence[bool], needs_inputs: bool
+    ) -> None:
         self.spec, self.plan, self.tensors, self.tape, self.needs = spec, spec.plan, tensors, tape, needs
+        self.needs_inputs = needs_inputs
         self.streams = spec.plan.streams(tape.get("words", ()))
+        self.s1, self.s2 = tape.get("ends", (None, None))
+        self.g1: Tensor | None = None
+        self.g2: Tensor | None = None
         self.gradients: dict[int, Tensor] = {}
 
-    def __call__(
-        self, g1: Tensor | None, g2: Tensor | None, needs_inputs: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Take the gradients of the chain's outputs to those of its inputs."""
-        links = range(len(self.spec.links))
-        needed = [i for i in links if any(self.needs[number] for number in self.spec.numbers(i))]
-        lowest = 0 if needs_inputs else needed[0]  # below it, no gradient is wanted
-        g1, g2 = _to(g1, self.plan.gradient_dtype), _to(g2, self.plan.gradient_dtype)
-        y1, y2 = self.tape.get("ends", (None, None))
-        for index in reversed(range(lowest, len(links))):
-            x1, x2 = self.tape.get(("anchor", index), (y2, None))
-            y1, y2, g1, g2 = self._link(index, x1, x2, y1, g1, g2, index > lowest or needs_inputs)
-        return g1, g2
+    def run(self, g1: Tensor | None, g2: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Take the gradients of the chain's outputs to those of its inputs, and return them."""
+        self.g1, self.g2 = _to(g1, self.plan.gradient_dtype), _to(g2, self.plan.gradient_dtype)
+        del g1, g2
+        count = len(self.spec.links)
+        needed = [i for i in range(count) if any(self.needs[number] for number in self.spec.numbers(i))]
+        lowest = 0 if self.needs_inputs else needed[0]  # below it, no gradient is wanted
+        for index in reversed(range(lowest, count)):
+            self._link(index, needs_below=index > lowest or self.needs_inputs)
+        return self.g1, self.g2
 
-    def _link(
-        self, index: int, x1: Tensor, x2: Tensor | None, y1: Tensor | None,
-        g1: Tensor | None, g2: Tensor | None, needs_below: bool,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
-        """Return link ``index``'s input streams and their gradients, from its output's."""
+    def _link(self, index: int, needs_below: bool) -> None:
+        """Move streams and gradients from the output of link ``index`` to its input."""
         link, slots = self.spec.links[index], self.spec.slots[index]
+        x1, x2 = self.tape.get(("anchor", index), (self.s2, None))
+        if self.g1 is None and x2 is not None:  # y1 is unused and nothing is to be rebuilt
+            self.s1, self.s2, self.g1, self.g2 = x1, x2, self.g2, None
+            return
         in_slots = {number for _, _, number in slots}
         leaves = {n: _leaf(self.tensors[n], self.needs[n], n in in_slots) for n in self.spec.numbers(index)}
         x = _leaf(self.streams.decode(x1, self.plan.io_dtype), needs_below)
+        # The stand-ins stay for the gradients too: a body that checkpoints itself is evaluated once more there.
         with stand_ins(slots, leaves):
-            f = self._evaluate(index, x, leaves, with_graph=g1 is not None)
+            f = self._evaluate(index, x, leaves, with_graph=self.g1 is not None)
             if x2 is None:
-                x2 = self.streams.unmix(index, link, f.detach(), y1)
+                x2 = self.streams.unmix(index, link, f.detach(), self.s1)
                 self._watch(index, x2)
-            if g1 is None:  # only y2 was used, and y2 is x1
-                return x1, x2, g2, None
+            self.s1, self.s2 = x1, x2
+            if self.g1 is None:  # only y2 = x1 was used
+                self.g1, self.g2 = self.g2, None
+                return
             check_nothing_hidden(f, [x, *leaves.values()], self.spec.labels[index])
-            # First through the mixing, then through the body: so little is alive while the body's graph is walked.
-            f_leaf, x2_leaf = _leaf(f, True), _leaf(self.streams.decode(x2, self.plan.gradient_dtype), True)
-            with torch.enable_grad():
-                y = link.mix(f_leaf, x2_leaf)
-            g_f, g_x2 = self._grad(y, g1, leaves, f_leaf, x2_leaf)
-            del y, f_leaf, x2_leaf, g1
-            g_x1 = None
-            if f.requires_grad and g_f is not None:
-                (g_x1,) = self._grad(f, g_f, leaves, x)
-        g_x1 = _to(g_x1, self.plan.gradient_dtype)
-        g_x1 = g_x1 if g2 is None else g2 if g_x1 is None else g_x1 + g2
-        return x1, x2, g_x1, g_x2
+            g_f, g_x2 = self._through_mixing(link, f, x2, leaves)
+            g_x1 = self._through_body(f, g_f, x, leaves)
+        self.g1, self.g2 = _sum(_to(g_x1, self.plan.gradient_dtype), self.g2), g_x2
+
+    def _through_mixing(
+        self, link: Coupling, f: Tensor, x2: Tensor, leaves: Mapping[int, Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients of F's result and of x2, and let go of y1's."""
+        f_leaf, x2_leaf = _leaf(f, True), _leaf(self.streams.decode(x2, self.plan.gradient_dtype), True)
+        with torch.enable_grad():
+            y1 = link.mix(f_leaf, x2_leaf)
+        g_f, g_x2 = self._grad(y1, self.g1, leaves, f_leaf, x2_leaf)
+        self.g1 = None
+        return g_f, g_x2
+
+    def _through_body(self, f: Tensor, g_f: Tensor | None, x: Tensor, leaves: Mapping[int, Tensor]) -> Tensor | None:
+        if g_f is None or not f.requires_grad:
+            return None
+        (g_x1,) = self._grad(f, g_f, leaves, x)
+        return g_x1
 
     def _evaluate(self, index: int, x: Tensor, leaves: Mapping[int, Tensor], with_graph: bool) -> Tensor:
         spec, tape = self.spec, self.tape
@@ -83,8 +114,7 @@ class Walk:
         found = torch.autograd.grad(output, sources + [leaves[n] for n in wanted], gradient, allow_unused=True)
         for number, part in zip(wanted, found[len(sources) :], strict=True):
             if part is not None:
-                known = self.gradients.get(number)
-                self.gradients[number] = part if known is None else known + part
+                self.gradients[number] = _sum(self.gradients.get(number), part)
         by_source = dict(zip(map(id, sources), found, strict=False))
         return tuple(by_source.get(id(t)) for t in inputs)
 
@@ -100,6 +130,10 @@ def _leaf(tensor: Tensor, needs_grad: bool, parameter: bool = False) -> Tensor:
     if parameter:
         return nn.Parameter(tensor.detach(), requires_grad=needs_grad)
     return tensor.detach().requires_grad_(needs_grad)
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
 
 
 def _to(gradient: Tensor | None, dtype: torch.dtype) -> Tensor | None:

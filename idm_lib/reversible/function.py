@@ -44,8 +44,9 @@ class ReversibleFunction(torch.autograd.Function):
         """Walk the links from last to first; return a gradient for every tensor that needs one."""
         saved = ctx.saved_tensors  # read once: unpacking may recompute or fetch
         _, needs_x1, needs_x2, *needs = ctx.needs_input_grad
-        walk = Walk(ctx.spec, saved[: ctx.count], Tape.from_flat(ctx.layout, saved[ctx.count :]), needs)
-        g1, g2 = walk(g1, g2, needs_x1 or needs_x2)
+        tape = Tape.from_flat(ctx.layout, saved[ctx.count :])
+        walk = Walk(ctx.spec, saved[: ctx.count], tape, needs, needs_x1 or needs_x2)
+        g1, g2 = walk.run(g1, g2)
         g1 = g1.to(ctx.dtypes[0]) if needs_x1 and g1 is not None else None
         g2 = g2.to(ctx.dtypes[1]) if needs_x2 and g2 is not None else None
         return None, g1, g2, *(walk.gradients.get(number) for number in range(ctx.count))

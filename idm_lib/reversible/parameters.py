@@ -50,19 +50,27 @@ def check_nothing_hidden(result: Tensor, known: Iterable[Tensor], label: str) ->
         InputError: names the link and the shape of the hidden tensor.
     """
     known_ids = {id(tensor) for tensor in known}
-    waiting: list[Any] = [result.grad_fn]
-    seen = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        variable = node.variable if type(node).__name__ == "AccumulateGrad" else None  # else an inner node
-        if variable is not None and id(variable) not in known_ids:
+    for variable in _leaves(result):
+        if id(variable) not in known_ids:
             raise InputError(
                 f"expected the body of {label} to depend only on its arguments and its own parameters, got one that "
                 f"also reads a {list(variable.shape)} tensor that needs a gradient: pass what it reads through extras"
             )
+
+
+def _leaves(result: Tensor) -> Iterator[Tensor]:
+    """Yield every leaf that the graph of ``result`` ends in."""
+    if result.grad_fn is None and result.requires_grad:
+        yield result
+    waiting: list[Any] = [result.grad_fn]
+    seen = {None}
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if type(node).__name__ == "AccumulateGrad":
+            yield node.variable
         waiting.extend(following for following, _ in node.next_functions)
 
 
