@@ -35,7 +35,16 @@ class Chapters(Directive):
         return [nodes.raw("", f'<div class="chapter-cards">{"".join(cards)}</div>', format="html")]
 
 
+def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Leave Thebe out: the book has no live kernels, and its script is declared twice, which is an error."""
+    kept = [
+        s for s in context.get("script_files", []) if "thebe" not in f"{s} {getattr(s, 'attributes', '')}".lower()
+    ]
+    context["script_files"] = kept
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directive."""
     app.add_directive("chapters", Chapters)
+    app.connect("html-page-context", drop_thebe, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

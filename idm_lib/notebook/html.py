@@ -10,9 +10,9 @@ from idm_lib.errors import InputError
 STYLE = (
     "<style>"
     ".nbf{margin:1rem 0;max-width:100%;color:inherit;text-align:left}"
-    ".nbf figcaption{font-size:.9em;line-height:1.45;margin-top:.6rem;opacity:.88;max-width:44rem}"
+    ".nbf figcaption{font-size:.9em;font-weight:400;line-height:1.45;margin-top:.6rem;opacity:.88;max-width:44rem}"
     ".nbf-row{display:flex;flex-wrap:wrap;gap:.8rem;align-items:flex-start}"
-    ".nbf-cell{flex:0 1 auto;min-width:0;max-width:100%;margin:0}"
+    ".nbf-cell{flex:1 1 var(--w,auto);min-width:0;max-width:min(100%,var(--m,100%));margin:0}"
     ".nbf-cell img{display:block;max-width:100%;height:auto;border-radius:6px;background:#fff}"
     ".nbf-title{display:block;font-size:.88em;margin-top:.3rem;opacity:.9}"
     ".nbf-px{image-rendering:pixelated}"

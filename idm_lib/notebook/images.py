@@ -99,5 +99,9 @@ def show(
         title = titles[index] if titles else ""
         words = alt if len(pictures) == 1 else (f"{title}. {alt}" if index == 0 else title or f"image {index + 1}")
         line = f'<span class="nbf-title">{escape(title)}</span>' if title else ""
-        cells.append(f'<div class="nbf-cell">{img(to_pixels(picture), words, width)}{line}</div>')
+        pixels = to_pixels(picture)
+        full = width or max(pixels.shape[1], MIN_SHOWN)
+        # A row shrinks to 70 % before it wraps, so that three photographs stand side by side in a column of text.
+        style = f"--w:{0.7 * full:.0f}px;--m:{full}px"
+        cells.append(f'<div class="nbf-cell" style="{style}">{img(pixels, words, full)}{line}</div>')
     emit(wrap(f'<div class="nbf-row">{"".join(cells)}</div>', caption, alt, "images"))

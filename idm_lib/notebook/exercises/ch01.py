@@ -10,14 +10,16 @@ from idm_lib.notebook.exercise import Exercise, require
 
 
 def _random_image(size: tuple[int, int], seed: int) -> torch.Tensor:
-    return torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.rand(
+        1, 1, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 # 01.1 -----------------------------------------------------------------------------------------------------
 
 
 def count_measurements(height: int, width: int, ratio: float) -> int:
-    """Return M, the number of measurements of a height × width image in blocks of 1024 pixels."""
+    """Return M for a height × width image in blocks of 1024 pixels."""
     blocks, rest = divmod(height * width, 1024)
     per_block = math.ceil(ratio * 1024 - 1e-9)
     in_last_block = math.ceil(ratio * rest - 1e-9)
@@ -35,14 +37,23 @@ def _pads_the_last_block(height: int, width: int, ratio: float) -> int:
 
 def _check_count(answer: Callable[..., int]) -> None:
     got = answer(32, 32, 0.1)
-    require(got == 103, f"one full block at γ = 0.1 needs ⌈102.4⌉ rows, yours gives {got}: round up, not to nearest.")
+    require(
+        got == 103,
+        f"one full block at γ = 0.1 needs ⌈102.4⌉ rows, yours gives {got}: round up, not to nearest.",
+    )
     got = answer(37, 95, 0.3)
-    require(got != 4 * 308, "the last block has fewer pixels than the others: do not fill it up with zeros.")
+    require(
+        got != 4 * 308,
+        "the last block has fewer pixels than the others: do not fill it up with zeros.",
+    )
     for size in ((37, 95), (256, 256), (1, 1), (100, 7)):
         for ratio in (0.01, 0.1, 0.3, 0.5, 1.0):
             right = idm.BlockCS(size, ratio).measurements
             got = answer(*size, ratio)
-            require(got == right, f"for {size[0]} × {size[1]} at γ = {ratio} M is {right}, yours gives {got}.")
+            require(
+                got == right,
+                f"for {size[0]} × {size[1]} at γ = {ratio} M is {right}, yours gives {got}.",
+            )
 
 
 # 01.2 -----------------------------------------------------------------------------------------------------
@@ -69,10 +80,19 @@ def _check_unshuffle(answer: Callable[..., torch.Tensor]) -> None:
         original = torch.rand(size, generator=generator)
         order = torch.randperm(size, generator=generator)
         got = answer(original[order], order)
-        require(getattr(got, "shape", None) == original.shape, f"expected a tensor of shape ({size},).")
+        require(
+            getattr(got, "shape", None) == original.shape,
+            f"expected a tensor of shape ({size},).",
+        )
         again = torch.equal(got, original[order][order])
-        require(not again, "you shuffled a second time; the inverse puts each pixel back where `order` took it from.")
-        require(torch.equal(got, original), f"with {size} pixels they are not all back in their own places.")
+        require(
+            not again,
+            "you shuffled a second time; the inverse puts each pixel back where `order` took it from.",
+        )
+        require(
+            torch.equal(got, original),
+            f"with {size} pixels they are not all back in their own places.",
+        )
 
 
 # 01.3 -----------------------------------------------------------------------------------------------------
@@ -115,22 +135,32 @@ def _check_dot(answer: Callable[..., float]) -> None:
         x = torch.randn(columns, dtype=torch.float64, generator=generator)
         y = torch.randn(rows, dtype=torch.float64, generator=generator)
         gap = answer(lambda v, m=matrix: m @ v, lambda v, m=matrix: m.T @ v, x, y)
-        require(float(gap) < 1e-12, f"the gap of a matrix and its transpose should vanish; got {float(gap):.2g}.")
-        wrong = answer(lambda v, m=matrix: m @ v, lambda v, m=matrix: 2 * (m.T @ v), x, y)
+        require(
+            float(gap) < 1e-12,
+            f"the gap of a matrix and its transpose should vanish; got {float(gap):.2g}.",
+        )
+        wrong = answer(
+            lambda v, m=matrix: m @ v, lambda v, m=matrix: 2 * (m.T @ v), x, y
+        )
         right = float(((matrix @ x) @ y).abs() / ((matrix @ x).norm() * y.norm()))
         message = "an adjoint that is twice too large should be caught, with the gap relative to ‖forward(x)‖·‖y‖"
-        require(abs(float(wrong) - right) < 1e-9, f"{message}: expected {right:.3g}, yours is {float(wrong):.3g}.")
+        require(
+            abs(float(wrong) - right) < 1e-9,
+            f"{message}: expected {right:.3g}, yours is {float(wrong):.3g}.",
+        )
 
 
 # 01.4 -----------------------------------------------------------------------------------------------------
 
 
 def impostor(op: idm.LinearOperator, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """Return the image closest to z among all that have the same measurements as x, (1, 1, H, W)."""
+    """Return the image closest to z among those with the measurements of x."""
     return z + op.A_dagger(op.A(x) - op.A(z))
 
 
-def _adds_the_wrong_way(op: idm.LinearOperator, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+def _adds_the_wrong_way(
+    op: idm.LinearOperator, x: torch.Tensor, z: torch.Tensor
+) -> torch.Tensor:
     return x + op.A_dagger(op.A(z) - op.A(x))
 
 
@@ -138,7 +168,9 @@ def _averages(op: idm.LinearOperator, x: torch.Tensor, z: torch.Tensor) -> torch
     return (x + z) / 2
 
 
-def _returns_x(op: idm.LinearOperator, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+def _returns_x(
+    op: idm.LinearOperator, x: torch.Tensor, z: torch.Tensor
+) -> torch.Tensor:
     return x
 
 
@@ -147,18 +179,30 @@ def _check_impostor(answer: Callable[..., torch.Tensor]) -> None:
         op = idm.BlockCS(size, ratio, seed=seed)
         x, z = _random_image(size, seed), _random_image(size, seed + 1)
         got = answer(op, x, z)
-        require(getattr(got, "shape", None) == x.shape, f"expected an image of shape {tuple(x.shape)}.")
+        require(
+            getattr(got, "shape", None) == x.shape,
+            f"expected an image of shape {tuple(x.shape)}.",
+        )
         miss = float((op.A(got) - op.A(x)).norm() / op.A(x).norm())
-        require(miss < 1e-6, f"its measurements differ from those of x by {miss:.0%}: they must be equal.")
-        unseen = float((op.null_projection(got) - op.null_projection(z)).norm() / op.null_projection(z).norm())
-        require(unseen < 1e-6, "its measurements are right, but the part that A does not see is not the one of z.")
+        require(
+            miss < 1e-6,
+            f"its measurements differ from those of x by {miss:.0%}: they must be equal.",
+        )
+        unseen = float(
+            (op.null_projection(got) - op.null_projection(z)).norm()
+            / op.null_projection(z).norm()
+        )
+        require(
+            unseen < 1e-6,
+            "its measurements are right, but the part that A does not see is not the one of z.",
+        )
 
 
 # 01.5 -----------------------------------------------------------------------------------------------------
 
 
 def noise_after_inverse(op: idm.LinearOperator, sigma: float) -> float:
-    """Return the standard deviation per pixel that noise of level sigma on y causes in A_dagger(y)."""
+    """Return the noise per pixel of A_dagger(y) when y has noise of level sigma."""
     return sigma * math.sqrt(op.true_ratio)
 
 
@@ -171,7 +215,11 @@ def _passes_sigma_on(op: idm.LinearOperator, sigma: float) -> float:
 
 
 def _check_noise(answer: Callable[..., float]) -> None:
-    for size, ratio, sigma in (((32, 32), 0.25, 1.0), ((64, 48), 0.1, 0.05), ((37, 95), 0.5, 0.2)):
+    for size, ratio, sigma in (
+        ((32, 32), 0.25, 1.0),
+        ((64, 48), 0.1, 0.05),
+        ((37, 95), 0.5, 0.2),
+    ):
         op = idm.BlockCS(size, ratio)
         right, got = sigma * math.sqrt(op.true_ratio), float(answer(op, sigma))
         require(
@@ -185,16 +233,20 @@ def _check_noise(answer: Callable[..., float]) -> None:
 
 
 def keep_largest(coefficients: torch.Tensor, fraction: float) -> torch.Tensor:
-    """Return the coefficients with all but the given fraction, the largest in magnitude, set to zero."""
+    """Return the coefficients with only the largest fraction kept, the rest zero."""
     kept = max(1, round(fraction * coefficients.numel()))
     threshold = coefficients.abs().flatten().topk(kept).values[-1]
-    return torch.where(coefficients.abs() >= threshold, coefficients, torch.zeros_like(coefficients))
+    return torch.where(
+        coefficients.abs() >= threshold, coefficients, torch.zeros_like(coefficients)
+    )
 
 
 def _ignores_the_sign(coefficients: torch.Tensor, fraction: float) -> torch.Tensor:
     kept = max(1, round(fraction * coefficients.numel()))
     threshold = coefficients.flatten().topk(kept).values[-1]
-    return torch.where(coefficients >= threshold, coefficients, torch.zeros_like(coefficients))
+    return torch.where(
+        coefficients >= threshold, coefficients, torch.zeros_like(coefficients)
+    )
 
 
 def _keeps_the_first(coefficients: torch.Tensor, fraction: float) -> torch.Tensor:
@@ -209,15 +261,24 @@ def _check_keep(answer: Callable[..., torch.Tensor]) -> None:
     for shape, fraction in (((20, 30), 0.1), ((64,), 0.5), ((8, 8), 0.25)):
         values = torch.randn(shape, generator=generator)
         got = answer(values.clone(), fraction)
-        require(getattr(got, "shape", None) == values.shape, f"expected a tensor of shape {shape}.")
+        require(
+            getattr(got, "shape", None) == values.shape,
+            f"expected a tensor of shape {shape}.",
+        )
         kept, right = int((got != 0).sum()), round(fraction * values.numel())
-        require(kept == right, f"at a fraction of {fraction} of {values.numel()}, {right} should stay; {kept} did.")
+        require(
+            kept == right,
+            f"at a fraction of {fraction} of {values.numel()}, {right} should stay; {kept} did.",
+        )
         largest = values.abs().flatten().sort(descending=True).values[:right].sum()
         require(
             abs(float(got.abs().sum() - largest)) < 1e-3,
             "the right number of coefficients stays, but not the largest: negative ones count by their magnitude.",
         )
-        require(bool(((got == values) | (got == 0)).all()), "the coefficients that stay must not change.")
+        require(
+            bool(((got == values) | (got == 0)).all()),
+            "the coefficients that stay must not change.",
+        )
 
 
 EXERCISES = (
