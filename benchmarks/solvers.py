@@ -1,0 +1,96 @@
+"""Every solver on a test set, with the same prior: dB, seconds, network calls, and how well dB is predicted.
+
+  idm bench solvers --images DIR                        everything but the longest DDNM
+  idm bench solvers --images DIR --add ddnm:1000        add rows to the record (same weights, same images)
+
+One run measures all methods one after another on the same images, so that their seconds compare.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import idm_lib as idm
+from benchmarks.provenance import provenance, read, write
+from idm_lib.evaluation import evaluate, load_test_set
+from idm_lib.solvers import get_solver
+
+METHODS = ("pinv", "tv", "ddnm:20", "ddnm:100", "oamp")
+CALIBRATED = ("pinv", "tv", "ddnm:20", "oamp")
+RATIOS = (0.1, 0.3, 0.5)
+
+
+def method_of(name: str, prior: Any) -> tuple[str, int | None, Callable]:
+    """``ddnm:20`` → the solver with its prior and number of iterations filled in."""
+    solver_name, _, iterations = name.partition(":")
+    count, solver = int(iterations) if iterations else None, get_solver(solver_name)
+    return solver_name, count, lambda y, op: solver(y, op, prior, iterations=count)
+
+
+def weights_hash(name: str) -> str:
+    """SHA-256 of a shipped model's weights, so that rows of different weights are never mixed."""
+    path = files("idm_lib") / "weights" / name / "diffusion_pytorch_model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Measure and write results/solvers.json, row by row."""
+    parser = argparse.ArgumentParser(prog="idm bench solvers", description=__doc__)
+    parser.add_argument("--images", required=True, type=Path, help="folder of test images (Set11 for the record)")
+    parser.add_argument("--add", nargs="*", help="measure only these methods and add them to the record")
+    parser.add_argument("--ratios", nargs="*", type=float, default=RATIOS)
+    parser.add_argument("--name", default="solvers", help="of the record in results/")
+    parser.add_argument("--test-set", default="Set11", help="what the images are called")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+
+    prior = idm.Denoiser.from_pretrained("prior-tiny")
+    images, broken = load_test_set(options.images)
+    if broken:
+        raise idm.InputError(broken[0])
+    record: dict[str, Any] = {"test_set": options.test_set, "weights": weights_hash("prior-tiny"), "rows": []}
+    if options.add:
+        record = read(options.name)
+        if record.pop("provenance")["seed"] != options.seed or record["weights"] != weights_hash("prior-tiny"):
+            raise idm.InputError("the record is of another seed or other weights; measure it anew, without --add.")
+    work = [(m, r) for m in options.add or METHODS for r in options.ratios]
+    for name, ratio in tqdm(work, desc="solvers", unit="row"):
+        solver, iterations, method = method_of(name, prior)
+        report = evaluate(images, ratio, method, seed=options.seed)
+        per_image = [{k: row[k] for k in ("name", "psnr", "ssim", "seconds")} for row in report["per_image"]]
+        row = {"method": solver, "iterations": iterations, "ratio": ratio, "true_ratio": report["true_ratio"]}
+        row |= {k: report[k] for k in ("psnr", "ssim", "seconds_per_image", "network_calls")}
+        row |= {"per_image": per_image, "measured": provenance(options.seed)["date"]}
+        same = (solver, iterations, ratio)
+        record["rows"] = [r for r in record["rows"] if (r["method"], r["iterations"], r["ratio"]) != same] + [row]
+        tqdm.write(
+            f"{name:>10} {ratio:.0%}: {row['psnr']:.2f} dB, {row['seconds_per_image']:.2f} s, "
+            f"{row['network_calls']:.1f} calls"
+        )
+        write(options.name, record, seed=options.seed)
+    if not options.add:
+        record |= calibration(images, prior, options)
+    print(f"written: {write(options.name, record, seed=options.seed)}")
+    return 0
+
+
+def calibration(images: dict[str, torch.Tensor], prior: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Hold back one measurement in a hundred, predict each PSNR from them, and count how often the interval held."""
+    cases = []
+    for name in tqdm(CALIBRATED, desc="calibration", unit="method"):
+        _, _, method = method_of(name, prior)
+        for ratio in options.ratios:
+            report = evaluate(images, ratio, method, seed=options.seed, hold=0.01)
+            for row in report["per_image"]:
+                case = {"image": row["name"], "ratio": ratio, "method": name.partition(":")[0], "actual": row["psnr"]}
+                cases.append(case | {k if k != "psnr" else "predicted": v for k, v in row["predicted"].items()})
+    inside = [case["low"] <= case["actual"] <= case["high"] for case in cases]
+    covered = sum(inside) / len(inside)
+    print(f"the 95 % interval held the true PSNR in {covered:.1%} of {len(inside)} cases")
+    return {"calibration": cases, "coverage": covered, "confidence": 0.95}
