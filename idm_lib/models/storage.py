@@ -33,7 +33,7 @@ def resolve(name: str | Path) -> str:
     if Path(text).is_dir():
         return text
     looks_like_hub = text.count("/") == 1 and not text.startswith((".", "/", "~"))
-    if looks_like_hub:
+    if looks_like_hub and not Path(text).parent.is_dir():  # runs/prior beside a folder runs/ is a misspelt folder
         return text
     raise InputError(
         f"there are no weights at {text!r}; expected a shipped name ({', '.join(shipped_names()) or 'none'}), "
@@ -49,14 +49,27 @@ def load_folder(load: Callable[..., Model], where: str, kind: str, **kwargs: Any
         where: a folder or hub id.
         kind: the class's name, to be found in the configuration.
         kwargs: passed on.
+
+    Raises:
+        InputError: files that are missing, broken, another model's or another version's, or NaN among the weights.
     """
     if Path(where).is_dir():
         check_folder(Path(where), kind)
+    options = {"torch_dtype": torch.float32, "use_safetensors": True} | kwargs  # never a pickle
     try:
-        model = load(where, torch_dtype=kwargs.pop("torch_dtype", torch.float32), **kwargs)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        model, report = load(where, **options, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{where} could not be loaded as a {kind}: {first}") from None
+        raise InputError(f"{where} could not be loaded as a {kind}: {first.split('. ')[0]}") from None
+    for state, verb in (("missing_keys", "lack"), ("unexpected_keys", "have an unknown")):
+        if report[state]:  # diffusers only warns, and leaves what is missing random
+            raise InputError(
+                f"{where} could not be loaded as a {kind}: its weights {verb} {sorted(report[state])[0]!r}; "
+                "get weights and configuration of one version."
+            )
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise InputError(f"{where} holds NaN or infinite numbers in {name!r}; get a whole copy of the weights.")
     model.eval()
     return model
 

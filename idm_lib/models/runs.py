@@ -1,0 +1,83 @@
+"""A run of shape-preserving bodies, wired into a reversible chain or, for comparison, not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from idm_lib.reversible import ATTENTION, ReversibleChain, WiredCoupling
+
+Bodies = Sequence[nn.Module]
+Extras = Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class BlockMemory:
+    """What the U-Net's backward pass stores of its blocks.
+
+    Args:
+        kind: ``store``, ``checkpoint`` or ``invert``: what :class:`~idm_lib.reversible.ReversibleChain` does with the
+            wired runs. Blocks that cannot be wired are stored with ``store`` and checkpointed otherwise.
+        keep_attention: keep the attentions' outputs, so that the second evaluation need not compute them again.
+        stream_dtype: what the streams are held in; see :class:`~idm_lib.reversible.ReversibleChain`.
+    """
+
+    kind: str = "store"
+    keep_attention: bool = False
+    stream_dtype: torch.dtype | str | None = None
+
+    def call(self, module: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """Evaluate a block that is not wired; recompute its inside in the backward pass unless all is stored."""
+        if self.kind == "store" or not torch.is_grad_enabled():
+            return module(*inputs)
+        return checkpoint(module, *inputs, use_reentrant=False)
+
+
+class WiredRun(nn.Module):
+    """A run of shape-preserving bodies as one reversible chain: double the stream, run, merge.
+
+    The stream h becomes the pair [h, s·h]; body i maps it by ``y₁ = (1−vᵢ)·Fᵢ(x₁) + vᵢ·x₂, y₂ = x₁``; the pair
+    becomes y₁ + m·y₂ (paper, section "Wiring"). The run owns s, m and the vᵢ; the bodies belong to their block.
+
+    Args:
+        links: how many bodies the run has.
+        v: first value of each vᵢ.
+        v_range: bounds on the effective vᵢ.
+        own_s: whether it has an s of its own; otherwise it is given one with each call.
+        name: for messages and drift logs.
+    """
+
+    def __init__(
+        self, links: int, v: float, v_range: tuple[float, float], own_s: bool = True, name: str = "run"
+    ) -> None:
+        super().__init__()
+        self.s = nn.Parameter(torch.ones(1)) if own_s else None
+        self.m = nn.Parameter(torch.zeros(1))
+        self.v = nn.ParameterList([nn.Parameter(torch.full((1,), v)) for _ in range(links)])
+        self.v_range, self.name = v_range, name
+
+    def forward(
+        self, h: Tensor, bodies: Bodies, extras: Extras, memory: BlockMemory, s: Tensor | None = None
+    ) -> Tensor:
+        """Run h, (B, C, H, W), through the bodies, each called as ``body(x1, *extras[i])``."""
+        links = [WiredCoupling(body, v, self.v_range) for body, v in zip(bodies, self.v, strict=True)]
+        chain = ReversibleChain(links, stream_dtype=memory.stream_dtype, name=self.name)
+        doubled = (self.s if s is None else s) * h
+        replay = ATTENTION if memory.keep_attention else ()
+        x1, x2 = chain(h, doubled, extras, memory=memory.kind, replay=replay)
+        return x1 + self.m * x2
+
+
+class PlainRun(nn.Module):
+    """The same bodies one after another, not reversible: what the wiring is compared with."""
+
+    def forward(
+        self, h: Tensor, bodies: Bodies, extras: Extras, memory: BlockMemory, s: Tensor | None = None
+    ) -> Tensor:
+        """Run h, (B, C, H, W), through the bodies, each called as ``body(h, *extras[i])``."""
+        for body, side in zip(bodies, extras, strict=True):
+            h = memory.call(body, h, *side)
+        return h
