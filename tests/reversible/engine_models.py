@@ -28,10 +28,21 @@ class ConvBody(nn.Module):
 
 
 def wired_chain(
-    vs: Sequence[float], *, dtype: torch.dtype = torch.float64, channels: int = 3, seed: int = 0, **options
+    vs: Sequence[float],
+    *,
+    dtype: torch.dtype = torch.float64,
+    channels: int = 3,
+    seed: int = 0,
+    gain: float = 1.0,
+    **options,
 ) -> ReversibleChain:
+    """Wired convolutional bodies; ``gain`` scales the default weights, and so how lively the chain is."""
     torch.manual_seed(seed)
     chain = ReversibleChain([WiredCoupling(ConvBody(channels), v=v) for v in vs], **options)
+    with torch.no_grad():
+        for link in chain.links:
+            link.body.first.weight.mul_(gain)
+            link.body.last.weight.mul_(gain)
     return chain.to(dtype)
 
 
@@ -39,7 +50,7 @@ def streams(
     shape: Sequence[int] = (2, 3, 5, 4), dtype: torch.dtype = torch.float64, seed: int = 1, grad: bool = True
 ) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    x1, x2 = (torch.randn(shape, generator=generator, dtype=dtype) for _ in range(2))
+    x1, x2 = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2))
     return x1.requires_grad_(grad), x2.requires_grad_(grad)
 
 
@@ -53,6 +64,13 @@ def relative(a: Tensor, b: Tensor) -> float:
     """Largest difference over the largest magnitude of ``b``."""
     a, b = a.detach().double(), b.detach().double()
     return float((a - b).abs().max() / b.abs().max().clamp_min(1e-300))
+
+
+def distance(gradients: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Euclidean distance of all gradients together, over the norm of ``expected``."""
+    pairs = list(zip(gradients, expected, strict=True))
+    square = sum((g.double() - e.double()).square().sum() for g, e in pairs)
+    return float((square / sum(e.double().square().sum() for _, e in pairs)).sqrt())
 
 
 def worst(gradients: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
