@@ -10,6 +10,7 @@ from torch import Tensor
 
 from idm_lib.diffusion.schedules import NoiseSchedule
 from idm_lib.errors import InputError
+from idm_lib.models.preconditioning import denoise
 from idm_lib.models.storage import load_folder, resolve
 from idm_lib.models.unet import ReversibleUNet, UNetConfig, on_image
 
@@ -81,12 +82,13 @@ class Denoiser(ModelMixin, ConfigMixin):
                 f"noisy must have shape (B, 1, H, W); got {tuple(noisy.shape)}; pass one channel at a time."
             )
         sigma = _levels(sigma, noisy)  # (B,)
-        level = sigma.clamp(self.config.sigma_min, self.config.sigma_max)  # what the network was trained to be told
-        spread, column = self.config.image_std, sigma[:, None, None, None]
-        norm = (column**2 + spread**2).sqrt()
-        centred = noisy - self.config.image_mean
-        out = on_image(self.unet, centred / norm, level)
-        return self.config.image_mean + centred * (spread / norm) ** 2 - out * (column * spread / norm)
+        config = self.config
+        levels = (config.sigma_min, config.sigma_max)
+
+        def network(x: Tensor, level: Tensor) -> Tensor:
+            return on_image(self.unet, x, level)
+
+        return denoise(network, noisy, sigma, config.image_mean, config.image_std, levels)
 
     def epsilon(self, x_t: Tensor, t: int) -> Tensor:
         """The noise in x_t = √ᾱ_t x + √(1−ᾱ_t) n, by :attr:`schedule`: ε = (x_t/√ᾱ_t − D(x_t/√ᾱ_t, σ_t)) / σ_t.

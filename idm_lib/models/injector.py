@@ -11,7 +11,8 @@ class Injector(nn.Module):
     """h + i2f([f2i(h), AᵀA f2i(h), Aᵀy]): features to an image, its measured part beside Aᵀy, back to features.
 
     f2i is a pixel shuffle by r and a 1 × 1 convolution to one channel; i2f a 1 × 1 convolution from three channels
-    and a pixel unshuffle by r (paper, section "Injectors"), so that h at scale 1/r meets the measurements at full size.
+    and a pixel unshuffle by r (paper, section "Injectors"), so that h at scale 1/r meets the measurements at full
+    size. i2f starts at zero: a new injector changes nothing.
 
     Args:
         channels: C of h, a multiple of r².
@@ -23,6 +24,8 @@ class Injector(nn.Module):
         self.scale = scale
         self.f2i = nn.Conv2d(channels // scale**2, 1, 1)
         self.i2f = nn.Conv2d(3, channels // scale**2, 1)
+        nn.init.zeros_(self.i2f.weight)
+        nn.init.zeros_(self.i2f.bias)
 
     def forward(self, h: Tensor, op: Any, back_projection: Tensor) -> Tensor:
         """Inject.

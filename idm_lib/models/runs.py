@@ -60,24 +60,49 @@ class WiredRun(nn.Module):
         self.v_range, self.name = v_range, name
 
     def forward(
-        self, h: Tensor, bodies: Bodies, extras: Extras, memory: BlockMemory, s: Tensor | None = None
+        self,
+        h: Tensor,
+        bodies: Bodies,
+        extras: Extras,
+        memory: BlockMemory,
+        s: Tensor | None = None,
+        stored: int = 0,
     ) -> Tensor:
-        """Run h, (B, C, H, W), through the bodies, each called as ``body(x1, *extras[i])``."""
+        """Run h, (B, C, H, W), through the bodies, each called as ``body(x1, *extras[i])``.
+
+        Args:
+            h: the stream.
+            bodies: F of each link.
+            extras: their side inputs.
+            memory: what the backward pass stores of the links.
+            s: doubling scalar, for a run that has none of its own.
+            stored: how many links at the end are stored whole, whatever ``memory`` says of the others.
+        """
         links = [WiredCoupling(body, v, self.v_range) for body, v in zip(bodies, self.v, strict=True)]
-        chain = ReversibleChain(links, stream_dtype=memory.stream_dtype, name=self.name)
-        doubled = (self.s if s is None else s) * h
         replay = ATTENTION if memory.keep_attention else ()
-        x1, x2 = chain(h, doubled, extras, memory=memory.kind, replay=replay)
-        return x1 + self.m * x2
+        pair = (h, (self.s if s is None else s) * h)
+        cut = len(links) - stored
+        for part, kind in ((slice(0, cut), memory.kind), (slice(cut, None), "store")):
+            if links[part]:
+                chain = ReversibleChain(links[part], stream_dtype=memory.stream_dtype, name=self.name)
+                pair = chain(*pair, extras[part], memory=kind, replay=replay)
+        return pair[0] + self.m * pair[1]
 
 
 class PlainRun(nn.Module):
     """The same bodies one after another, not reversible: what the wiring is compared with."""
 
     def forward(
-        self, h: Tensor, bodies: Bodies, extras: Extras, memory: BlockMemory, s: Tensor | None = None
+        self,
+        h: Tensor,
+        bodies: Bodies,
+        extras: Extras,
+        memory: BlockMemory,
+        s: Tensor | None = None,
+        stored: int = 0,
     ) -> Tensor:
-        """Run h, (B, C, H, W), through the bodies, each called as ``body(h, *extras[i])``."""
-        for body, side in zip(bodies, extras, strict=True):
-            h = memory.call(body, h, *side)
+        """Run h, (B, C, H, W), through the bodies, each called as ``body(h, *extras[i])``; see :class:`WiredRun`."""
+        cut = len(bodies) - stored
+        for i, (body, side) in enumerate(zip(bodies, extras, strict=True)):
+            h = memory.call(body, h, *side) if i < cut else body(h, *side)
         return h

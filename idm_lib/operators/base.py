@@ -126,3 +126,18 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     In half precision the residual y − A x of a good reconstruction would be all rounding error.
     """
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def check_measurements(y: Tensor) -> Tensor:
+    """Refuse measurements that no reconstruction can use, wherever they are; return them.
+
+    Raises:
+        InputError: not (B, M) floating point, or NaN or infinite values among them.
+    """
+    if not isinstance(y, Tensor) or y.dim() != 2 or not y.is_floating_point():
+        got = f"{tuple(y.shape)}, {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
+        raise InputError(f"y must be a floating-point tensor of shape (B, M); got {got}; measure with op.A(x).")
+    if not bool(torch.isfinite(y).all()):
+        bad = int((~torch.isfinite(y)).sum())
+        raise InputError(f"y must be finite; {bad} of its {y.numel()} measurements are NaN or infinite; mend them.")
+    return y

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from idm_lib.errors import InputError
@@ -78,21 +77,6 @@ class Recorder:
     def solution(self, image: Tensor, network_calls: int) -> Solution:
         """The finished reconstruction."""
         return Solution(image, network_calls, len(self.history), self.intermediates, self.history)
-
-
-def check_measurements(y: Tensor) -> Tensor:
-    """Refuse measurements that no solver can use, wherever they are; return them.
-
-    Raises:
-        InputError: not (B, M) floating point, or NaN or infinite values among them.
-    """
-    if not isinstance(y, Tensor) or y.dim() != 2 or not y.is_floating_point():
-        got = f"{tuple(y.shape)}, {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
-        raise InputError(f"y must be a floating-point tensor of shape (B, M); got {got}; measure with op.A(x).")
-    if not bool(torch.isfinite(y).all()):
-        bad = int((~torch.isfinite(y)).sum())
-        raise InputError(f"y must be finite; {bad} of its {y.numel()} measurements are NaN or infinite; mend them.")
-    return y
 
 
 def check_iterations(iterations: int | None, default: int) -> int:

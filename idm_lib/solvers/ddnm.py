@@ -8,12 +8,12 @@ from torch import Tensor
 from idm_lib.diffusion.ddim import ddim_step, gaussian_like
 from idm_lib.diffusion.range_null import range_null_step
 from idm_lib.diffusion.schedules import NoiseSchedule
+from idm_lib.operators.base import check_measurements
 from idm_lib.solvers.base import (
     Progress,
     Recorder,
     Solution,
     check_iterations,
-    check_measurements,
     check_prior,
 )
 

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from idm_lib.diffusion.range_null import range_null_step
 from idm_lib.diffusion.state_evolution import effective_variance, residual_mse
+from idm_lib.operators.base import check_measurements
 from idm_lib.solvers.base import (
     Progress,
     Recorder,
     Solution,
     check_iterations,
-    check_measurements,
     check_prior,
 )
 

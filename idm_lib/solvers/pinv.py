@@ -4,7 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from idm_lib.solvers.base import Progress, Recorder, Solution, check_measurements
+from idm_lib.operators.base import check_measurements
+from idm_lib.solvers.base import Progress, Recorder, Solution
 
 
 def pinv(

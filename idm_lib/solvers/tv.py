@@ -8,7 +8,8 @@ from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor
 
 from idm_lib.diffusion.range_null import range_null_step
-from idm_lib.solvers.base import Progress, Recorder, Solution, check_iterations, check_measurements
+from idm_lib.operators.base import check_measurements
+from idm_lib.solvers.base import Progress, Recorder, Solution, check_iterations
 
 _FIRST_WEIGHT, _LAST_WEIGHT = 0.1, 0.0005  # tuned on BSDS500, never on a test set: benchmarks/tuning.py
 
