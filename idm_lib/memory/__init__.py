@@ -1,1 +1,5 @@
-"""To be filled."""
+"""Memory as a choice and as a number: policies, and a meter that counts exactly what they cost."""
+
+from idm_lib.memory.policy import MemoryPolicy
+
+__all__ = ["MemoryPolicy"]

@@ -1,0 +1,79 @@
+"""What a backward pass stores and what it computes again: one object, chosen by the caller, passed to the model."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from idm_lib.errors import InputError
+
+KINDS = ("store", "checkpoint", "invert")
+NAMES = ("store", "paper", "lean", "default", "fast")
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """How the two levels of the chain, the steps and the blocks within them, are back-propagated.
+
+    Gradients are the same for every policy, up to rounding; memory and time are not. For T steps, a layer inside
+    inverted blocks inside recomputed steps is evaluated 3 − k/T times, where k is ``keep_steps``.
+
+    Attributes:
+        steps: ``"store"`` everything inside a step; ``"checkpoint"`` each step's input, two grey images, and compute
+            the step again; or ``"invert"`` the steps.
+        blocks: the same choice for the chains inside the network.
+        keep_steps: how many steps, the last ones, keep what their chains need instead of being computed again. The
+            last step's is needed at once, so 1 costs no memory.
+        keep_attention: keep what attention returns and do not compute it again.
+
+    Raises:
+        InputError: a kind is unknown, or ``keep_steps`` is not a number of steps.
+    """
+
+    steps: str = "checkpoint"
+    blocks: str = "invert"
+    keep_steps: int = 1
+    keep_attention: bool = True
+
+    def __post_init__(self) -> None:
+        for level in ("steps", "blocks"):
+            if getattr(self, level) not in KINDS:
+                raise InputError(f"expected {level} as one of {', '.join(KINDS)}, got {getattr(self, level)!r}")
+        if isinstance(self.keep_steps, bool) or not isinstance(self.keep_steps, int) or self.keep_steps < 0:
+            raise InputError(f"expected keep_steps as a number of steps, got {self.keep_steps!r}: 0 keeps none")
+        if not isinstance(self.keep_attention, bool):
+            raise InputError(f"expected keep_attention as True or False, got {self.keep_attention!r}")
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Return the policy of that name: store, paper, lean, default or fast.
+
+        Raises:
+            InputError: there is none.
+        """
+        if name not in NAMES:
+            raise InputError(f"expected a policy out of {', '.join(NAMES)}, got {name!r}")
+        return getattr(cls, name)()
+
+    @classmethod
+    def store(cls) -> Self:
+        """Plain backpropagation: every activation stored, nothing computed twice."""
+        return cls(steps="store", blocks="store", keep_steps=0, keep_attention=False)
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper's: both levels inverted."""
+        return cls(steps="invert", blocks="invert", keep_steps=0, keep_attention=False)
+
+    @classmethod
+    def lean(cls) -> Self:
+        """The least memory: steps checkpointed, blocks inverted, attention computed again."""
+        return cls(steps="checkpoint", blocks="invert", keep_steps=1, keep_attention=False)
+
+    @classmethod
+    def default(cls) -> Self:
+        """Like :meth:`lean`, with attention's results kept: little more memory, much less time."""
+        return cls()
+
+    @classmethod
+    def fast(cls) -> Self:
+        """Like :meth:`default`, with three steps kept, all of the paper's chain: each layer is evaluated twice."""
+        return cls(keep_steps=3)

@@ -1,0 +1,44 @@
+"""Policies: immutable, validated, named."""
+
+import dataclasses
+
+import pytest
+
+import idm_lib as idm
+from idm_lib.memory.policy import NAMES
+
+
+def test_names_are_the_published_ones_and_differ():
+    policies = {name: idm.MemoryPolicy.named(name) for name in NAMES}
+    assert set(policies) == {"store", "paper", "lean", "default", "fast"}
+    assert len(set(policies.values())) == len(policies)
+    assert policies["paper"] == idm.MemoryPolicy("invert", "invert", 0, False)
+    assert policies["default"] == idm.MemoryPolicy()
+    assert policies["default"].steps == "checkpoint"
+    assert policies["default"].blocks == "invert"
+
+
+def test_policies_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        idm.MemoryPolicy().steps = "store"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": "keep"}, "steps as one of store, checkpoint, invert, got 'keep'"),
+        ({"blocks": None}, "blocks as one of"),
+        ({"keep_steps": -1}, "keep_steps as a number of steps, got -1"),
+        ({"keep_steps": 1.5}, "keep_steps"),
+        ({"keep_steps": True}, "keep_steps"),
+        ({"keep_attention": "yes"}, "keep_attention as True or False"),
+    ],
+)
+def test_wrong_values_are_refused(wrong, message):
+    with pytest.raises(idm.InputError, match=message):
+        idm.MemoryPolicy(**wrong)
+
+
+def test_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(idm.InputError, match="store, paper, lean, default, fast, got 'best'"):
+        idm.MemoryPolicy.named("best")
