@@ -9,6 +9,7 @@ from idm_lib.reversible.couplings import (
     widened_range,
 )
 from idm_lib.reversible.drift import DriftLog, DriftWarning
+from idm_lib.reversible.reconstruction import reconstruction_errors
 from idm_lib.reversible.replay import ATTENTION
 from idm_lib.reversible.rounding import AUTO, EXACT
 
@@ -23,5 +24,6 @@ __all__ = [
     "DriftWarning",
     "ReversibleChain",
     "WiredCoupling",
+    "reconstruction_errors",
     "widened_range",
 ]

@@ -114,11 +114,16 @@ class ReversibleChain(nn.Module):
         """
         spec, tensors = self._prepare(y1, y2, extras, "store", frozenset(), None)
         dtype = spec.plan.stream_dtype if self.stream_dtype != EXACT else torch.float64
-        y1, y2 = y1.to(dtype), y2.to(dtype)
+        x1, x2 = y1.to(dtype), y2.to(dtype)
         for index in reversed(range(len(self.links))):
-            f = self.links[index].body(y2.to(spec.plan.io_dtype), *spec.filled(index, tensors))
-            y1, y2 = y2, self.links[index].unmix(f, y1)
-        return y1.to(spec.plan.io_dtype), y2.to(spec.plan.io_dtype)
+            x1, x2 = self._inverse_of(index, spec, tensors, x1, x2)
+        return x1.to(spec.plan.io_dtype), x2.to(spec.plan.io_dtype)
+
+    def _inverse_of(
+        self, index: int, spec: Spec, tensors: Sequence[Tensor], y1: Tensor, y2: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        f = self.links[index].body(y2.to(spec.plan.io_dtype), *spec.filled(index, tensors))
+        return y2, self.links[index].unmix(f, y1)
 
     def extra_repr(self) -> str:
         """Show how streams are held."""

@@ -30,7 +30,7 @@ ATTENTION = frozenset(
 _TENSOR = object()  # marks where a tensor stood among an operation's results
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kept:
     """What is known of one kept result beside its tensors.
 
