@@ -1,0 +1,79 @@
+"""One set of versions, wherever they are named; one layout, as the package promises."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import idm_lib
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def _constraints() -> dict[str, Version]:
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        line = line.split("#")[0].strip()
+        if line:
+            name, _, version = line.partition("==")
+            assert version, f"constraints.txt should pin every package with ==, not {line!r}"
+            pins[canonicalize_name(name)] = Version(version)
+    return pins
+
+
+def _requirements() -> list[str]:
+    extras = PROJECT["optional-dependencies"]
+    return PROJECT["dependencies"] + [r for e in ("book", "test", "train") for r in extras[e]]
+
+
+@pytest.mark.parametrize("requirement", _requirements())
+def test_every_requirement_is_a_range_that_holds_the_constraint(requirement):
+    parsed = Requirement(requirement)
+    assert parsed.specifier, f"{requirement} has no lower bound"
+    assert not any(s.operator == "==" for s in parsed.specifier), f"{requirement}: pins belong in constraints.txt"
+    pin = _constraints().get(canonicalize_name(parsed.name))
+    assert pin is not None, f"{parsed.name} is not in constraints.txt"
+    assert pin in parsed.specifier, f"constraints.txt has {parsed.name} {pin}, which {requirement} excludes"
+
+
+def test_environment_agrees_with_the_project():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python = next(d for d in environment["dependencies"] if isinstance(d, str) and d.startswith("python="))
+    assert Version(python.removeprefix("python=")) in Requirement("python" + PROJECT["requires-python"]).specifier
+    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert "--constraint constraints.txt" in pip
+    editable = next(re.search(r"\.\[(.+)\]", line)[1] for line in pip if "--editable" in line)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f'".[{editable}]"' in makefile
+    assert set(editable.split(",")) == {"book", "test", "train"}
+    assert set(editable.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert idm_lib.__version__ == PROJECT["version"] == citation["version"]
+
+
+def test_python_versions_agree():
+    listed = {c.rsplit(" ", 1)[1] for c in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", c)}
+    allowed = Requirement("python" + PROJECT["requires-python"]).specifier
+    assert listed == {f"3.{minor}" for minor in range(8, 20) if Version(f"3.{minor}") in allowed}
+
+
+def test_torch_in_constraints_resolves_to_a_cpu_build():
+    cuda = [name for name in _constraints() if name.startswith(("nvidia-", "triton"))]
+    assert not cuda, f"constraints.txt would download {cuda}"
+
+
+def test_continuous_integration_stops_at_the_first_failure():
+    script = ROOT / ".ci" / "run"
+    text = script.read_text(encoding="utf-8")
+    assert "set -euo pipefail" in text
+    assert script.stat().st_mode & 0o111
+    assert text.rstrip().endswith("make test\nmake html")
