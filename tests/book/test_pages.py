@@ -1,0 +1,77 @@
+"""The built pages without a browser, and the checker that looks at them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_scripts"))
+
+import build  # noqa: E402
+import pages  # noqa: E402
+import repo  # noqa: E402
+
+
+def test_nothing_is_wrong_with_the_pages(html):
+    assert pages.problems(html) == []
+
+
+def test_every_chapter_has_its_page_and_its_card(html):
+    intro = pages.Page(html / "book" / "intro.html")
+    for name in repo.chapters():
+        assert (html / "notebooks" / f"{name}.html").is_file()
+        assert f"../notebooks/{name}.html" in intro.links
+
+
+def test_launch_buttons_are_left_out_while_there_is_no_address(html):
+    if repo.repository_url() is None:
+        for page in pages.read(html).values():
+            assert not [a for a in page.links if "colab" in a or "mybinder" in a], page.path
+
+
+GOOD = "<html><body><h1 id='top'>x</h1><a href='#top'>up</a><img src='a.webp' alt='a grey square'></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (GOOD, None),
+        (GOOD.replace("alt='a grey square'", ""), "no alt text"),
+        (GOOD.replace("a grey square", "a.webp"), "no alt text"),
+        (GOOD.replace("a.webp", "b.webp"), "b.webp is missing"),
+        (GOOD.replace("#top", "#bottom"), "whose place does not exist"),
+        (GOOD.replace("#top", "other.html"), "which does not exist"),
+        (GOOD.replace("<h1", "<script src='https://cdn.example/x.js'></script><h1"), "from elsewhere"),
+        (GOOD.replace("<h1", "<link rel='stylesheet' href='//cdn.example/x.css'><h1"), "from elsewhere"),
+        (GOOD + "x" * pages.MAX_PAGE_BYTES, "a page may have"),
+    ],
+)
+def test_the_checker_finds_each_fault(tmp_path, text, complaint):
+    (tmp_path / "index.html").write_text(text)
+    (tmp_path / "a.webp").write_bytes(b"")
+    found = pages.problems(tmp_path)
+    assert (found == []) if complaint is None else (len(found) == 1 and complaint in found[0])
+
+
+def test_no_pages_is_a_fault(tmp_path):
+    assert pages.problems(tmp_path)
+
+
+def test_a_failing_cell_and_a_broken_budget_fail_the_build(tmp_path, capsys):
+    import nbformat
+
+    def write(code: str, seconds: float) -> Path:
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+        notebook.metadata["idm"] = {"budget": {"seconds": seconds, "gib": 8.0}}
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        path = tmp_path / "99_trial.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    assert build.execute_one(write("assert 1 + 1 == 2", 60)) == 0
+    assert build.execute_one(write("assert 1 + 1 == 3", 60)) == 1
+    assert "assert 1 + 1 == 3" in capsys.readouterr().err
+    assert build.execute_one(write("import sys; print('oops', file=sys.stderr)", 60)) == 1
+    assert build.execute_one(write("pass", 0.001)) == 1
+    assert "budget" in capsys.readouterr().err
