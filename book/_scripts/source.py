@@ -4,6 +4,7 @@ A scratch file is Markdown with a YAML head. ``+++`` starts a new text cell, a f
 code cell, and ``{exercise} 2`` stands for the cells of the chapter's second exercise.
 """
 
+import json
 import re
 
 import nbformat
@@ -73,7 +74,8 @@ def parse(text: str, name: str) -> nbformat.NotebookNode:
 
 def unparse(notebook: nbformat.NotebookNode) -> str:
     """Return the scratch file of a notebook: the inverse of ``parse``."""
-    head = {key: value for key, value in notebook.metadata["idm"].items() if key in HEAD_KEYS}
+    plain = json.loads(json.dumps(notebook.metadata["idm"]))  # YAML knows no NotebookNode
+    head = {key: value for key, value in plain.items() if key in HEAD_KEYS}
     parts = ["---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=110) + "---"]
     previous = None
     for cell in notebook.cells:
