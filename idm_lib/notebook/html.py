@@ -20,7 +20,7 @@ STYLE = (
     ".nbf-bar{display:flex;flex-wrap:wrap;gap:.3rem .9rem;align-items:center;margin:0 0 .6rem}"
     ".nbf-bar input{flex:1 1 12rem;max-width:26rem;min-width:8rem;accent-color:#c2571a;height:1.6rem;cursor:pointer}"
     ".nbf-bar output{font-variant-numeric:tabular-nums;font-weight:600}"
-    ".nbf-svg{overflow-x:auto}.nbf-svg svg{display:block;width:100%;height:auto;min-width:26rem}"
+    ".nbf-svg{overflow-x:auto}.nbf-svg svg{display:block;width:100%;height:auto;min-width:20rem}"
     ".nbf-svg text{font-family:inherit!important}"
     ".nbf-wipe{position:relative;display:inline-block;max-width:100%;line-height:0;--p:50%}"
     ".nbf-wipe img{display:block;max-width:100%;height:auto;border-radius:6px}"
