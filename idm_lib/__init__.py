@@ -26,9 +26,7 @@ __all__ = ["__version__", *_PUBLIC]
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
-        raise AttributeError(
-            f"module 'idm_lib' has no attribute {name!r}; it has {', '.join(sorted(_PUBLIC))}"
-        )
+        raise AttributeError(f"module 'idm_lib' has no attribute {name!r}; it has {', '.join(sorted(_PUBLIC))}")
     return getattr(import_module(_PUBLIC[name]), name)
 
 

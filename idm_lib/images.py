@@ -15,21 +15,24 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", "
 def read_pixels(path: str | Path) -> np.ndarray:
     """The pixels of an image file as stored: (H, W) grey or (H, W, 3) RGB, uint8 or uint16.
 
-    EXIF orientation is applied; palettes are looked up; transparency is laid on white; 16-bit depth is kept
-    where the decoder gives it (grey PNG and TIFF), 1-bit and floating-point files become 8-bit grey.
+    EXIF orientation is applied; palettes are looked up; transparency is laid on white; of an animation the first
+    frame counts; 16-bit depth is kept where the decoder gives it (grey PNG and TIFF); 1-bit files, and
+    floating-point ones whose values are taken to lie in [0, 1], become 8-bit grey.
 
     Raises:
         InputError: the file is missing, not an image, or cut off; it names the file.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give the path of an image file.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected an image file.")
     try:
         with Image.open(path) as image:
             image.load()
             return _as_array(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give the path of an image file.") from None
+    except PermissionError:
+        raise InputError(f"{path} may not be read; ask for permission to read it, or give another file.") from None
     except UnidentifiedImageError:
         raise InputError(f"{path} is not an image that can be read; expected PNG, JPEG, TIFF or the like.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -41,11 +44,10 @@ def _as_array(image: Image.Image) -> np.ndarray:
         return np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
     if image.mode == "F":
         return (np.clip(np.nan_to_num(np.asarray(image)), 0, 1) * 255).round().astype(np.uint8)
-    if image.has_transparency_data:
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    grey = image.mode in ("1", "L")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return np.asarray(image.convert("L" if grey else "RGB"))
 
 
@@ -78,9 +80,20 @@ def load_image(path: str | Path, colour: bool = False) -> Tensor:
 
 
 def save_image(path: str | Path, image: Tensor) -> None:
-    """Write (1, 1, H, W) as grey or (3, 1, H, W) as RGB, 8 bits, clamped to [0, 1]; the suffix sets the format."""
+    """Write (1, 1, H, W) as grey or (3, 1, H, W) as RGB, 8 bits, clamped to [0, 1]; the suffix sets the format.
+
+    Raises:
+        InputError: another shape, NaN pixels, or a suffix that names no format.
+    """
+    if image.dim() != 4 or image.shape[0] not in (1, 3) or image.shape[1] != 1:
+        raise InputError(f"an image must have shape (1, 1, H, W) or (3, 1, H, W); got {tuple(image.shape)}.")
+    if bool(image.isnan().any()):
+        raise InputError(f"the image for {path} has NaN pixels; look into what made it.")
     planes = (image.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)[:, 0].numpy()
-    Image.fromarray(planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, -1)).save(path)
+    try:
+        Image.fromarray(planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, -1)).save(path)
+    except ValueError:
+        raise InputError(f"{path} names no image format; end it in {', '.join(SUFFIXES)}.") from None
 
 
 def image_files(folder: str | Path) -> list[Path]:

@@ -7,10 +7,10 @@ Luminance only; one Φ for all images and a fresh permutation for each; PSNR and
 """
 
 import argparse
-import json
 import sys
 
-from idm_lib.cli.methods import add_method_arguments, build_method, check_device
+from idm_lib.cli.arguments import as_json
+from idm_lib.cli.methods import add_method_arguments, build_method
 
 SUMMARY = "the average quality of a method over a folder of images"
 
@@ -27,11 +27,8 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from idm_lib.evaluation import evaluate, load_test_set
-    from idm_lib.operators.block_cs import check_ratio
     from idm_lib.solvers import needs_prior
 
-    check_ratio(options.ratio)
-    check_device(options.device)
     images, broken = load_test_set(options.images)
     for sentence in broken:
         print(f"idm: {sentence}", file=sys.stderr)
@@ -42,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     model = options.prior if needs_prior(options.method) else None
     report = {"method": options.method, "model": model} | report
     if options.json:
-        print(json.dumps(report, indent=2))
+        print(as_json(report))
     else:
         _print_table(report)
     return 1 if broken else 0

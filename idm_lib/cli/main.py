@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from idm_lib import __version__
+from idm_lib.cli.arguments import Parser
 from idm_lib.errors import InputError
 
 _COMMANDS = ("reconstruct", "evaluate", "train", "bench")
@@ -26,9 +27,7 @@ Exit codes: 0 all done, 1 some input could not be used, 2 the command line was w
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
-        prog="idm", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="idm", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"idm_lib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in _COMMANDS:
@@ -45,7 +44,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code."""
+    """Run one command; return its exit code.
+
+    Args:
+        argv: the words after ``idm``; those of this process by default.
+
+    Raises:
+        SystemExit: with code 2 for a wrong command line, 0 after --help and --version.
+    """
     options = build_parser().parse_args(argv)
     try:
         return options.run(options)

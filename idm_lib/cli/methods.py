@@ -3,34 +3,37 @@
 import argparse
 from typing import Any
 
-from idm_lib.errors import InputError
+from idm_lib.cli import arguments
 
 METHODS = ("pinv", "tv", "ddnm", "oamp")
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --ratio, --method, --prior, --iterations, --seed and --device."""
-    parser.add_argument("--ratio", type=float, default=0.1, help="measurements per pixel, in (0, 1] (default: 0.1)")
+    parser.add_argument(
+        "--ratio",
+        type=arguments.checked(arguments.ratio),
+        default=0.1,
+        help="measurements per pixel, in (0, 1] (default: 0.1)",
+    )
     parser.add_argument("--method", choices=METHODS, default="oamp", help="how to reconstruct (default: oamp)")
     parser.add_argument(
         "--prior", default="prior-tiny", help="a shipped name, a folder or a hub id, for ddnm and oamp"
     )
-    parser.add_argument("--iterations", type=int, help="iterations or sampling steps (default: the method's own)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the operator and of what the method draws (default: 0)"
+        "--iterations",
+        type=arguments.checked(arguments.count),
+        help="iterations or sampling steps (default: the method's own)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-
-
-def check_device(name: str) -> str:
-    """Refuse a device that torch does not have here; return its name."""
-    import torch
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError):
-        raise InputError(f"there is no device {name!r} here; give --device cpu, or cuda where a GPU is.") from None
-    return name
+    parser.add_argument(
+        "--seed",
+        type=arguments.checked(arguments.seed),
+        default=0,
+        help="of the operator and of what the method draws (default: 0)",
+    )
+    parser.add_argument(
+        "--device", type=arguments.checked(arguments.device), default="cpu", help="cpu, cuda or cuda:N (default: cpu)"
+    )
 
 
 def build_method(options: argparse.Namespace) -> Any:
@@ -38,8 +41,6 @@ def build_method(options: argparse.Namespace) -> Any:
     from idm_lib.solvers import get_solver, needs_prior
 
     solver, prior = get_solver(options.method), None
-    if options.iterations is not None and options.iterations < 1:
-        raise InputError(f"--iterations must be at least 1; got {options.iterations}.")
     if needs_prior(options.method):
         from idm_lib.models import Denoiser
 

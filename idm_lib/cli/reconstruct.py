@@ -9,11 +9,11 @@ photos are measured channel by channel with one operator. A file that cannot be 
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from idm_lib.cli.methods import add_method_arguments, build_method, check_device
+from idm_lib.cli.arguments import as_json, checked, share
+from idm_lib.cli.methods import add_method_arguments, build_method
 from idm_lib.errors import InputError
 
 SUMMARY = "measure photos with a fraction of their numbers, and get them back"
@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size and kind")
     add_method_arguments(parser)
     parser.add_argument(
-        "--hold", type=float, default=0.01, help="fraction of the measurements to judge by (0.01; 0: none)"
+        "--hold",
+        type=checked(share),
+        default=0.01,
+        help="fraction of the measurements held back to judge by; 0 for none (default: 0.01)",
     )
     parser.add_argument("--out", default=".", help="folder to write to (default: this one)")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
@@ -32,23 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct each image; 1 if any could not be."""
-    from idm_lib.operators.block_cs import check_ratio
-
-    check_ratio(options.ratio)
-    if not 0 <= options.hold < 1:
-        raise InputError(f"--hold must lie in [0, 1), as 0.01 for one in a hundred; got {options.hold:g}.")
-    check_device(options.device)
     out = Path(options.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be written to ({error.strerror}); give another --out.") from None
     method = build_method(options)
-    paths = [Path(name) for name in options.images]
+    paths = list(dict.fromkeys(Path(name) for name in options.images))
     reports, failed = [], 0
-    for path in paths:
+    for path, stem in zip(paths, _stems(paths), strict=True):
         try:
-            report = _one(path, _stem(path, paths), out, method, options)
+            _refuse_to_overwrite(paths, out, stem)
+            report = _one(path, stem, out, method, options)
         except InputError as error:
             print(f"idm: {error}", file=sys.stderr)
             failed += 1
@@ -57,14 +55,31 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             print(_sentence(report))
     if options.json:
-        print(json.dumps(reports, indent=2))
+        print(as_json(reports))
     return 1 if failed else 0
 
 
-def _stem(path: Path, paths: list[Path]) -> str:
-    """The name to write under: without suffix, unless two inputs would then overwrite each other."""
-    alone = sum(other.stem == path.stem for other in set(paths)) == 1
-    return path.stem if alone else "-".join(part for part in (path.parent.name, path.name.replace(".", "-")) if part)
+_OUTPUTS = ("-reconstruction.png", "-comparison.png", ".json")
+
+
+def _stems(paths: list[Path]) -> list[str]:
+    """The names to write under: without suffix, unless two inputs would then overwrite each other."""
+    stems: list[str] = []
+    for path in paths:
+        stem = path.stem
+        if sum(other.stem == stem for other in paths) > 1:
+            stem = "-".join(part for part in (path.parent.name, path.name.replace(".", "-")) if part)
+        again = sum(name == stem or name.startswith(f"{stem}~") for name in stems)
+        stems.append(f"{stem}~{again + 1}" if again else stem)
+    return stems
+
+
+def _refuse_to_overwrite(inputs: list[Path], out: Path, stem: str) -> None:
+    """No result may take the place of an image that was given."""
+    given = {path.resolve() for path in inputs}
+    for ending in _OUTPUTS:
+        if (out / f"{stem}{ending}").resolve() in given:
+            raise InputError(f"{out / stem}{ending} is among the images given and would be lost; give another --out.")
 
 
 def _one(path: Path, stem: str, out: Path, method: object, options: argparse.Namespace) -> dict[str, object]:
@@ -108,7 +123,7 @@ def _one(path: Path, stem: str, out: Path, method: object, options: argparse.Nam
         report["predicted_psnr"] = {
             name: getattr(result.predicted, name) for name in ("psnr", "low", "high", "confidence", "samples")
         }
-    _write(out, f"{stem}.json", lambda file: file.write_text(json.dumps(report, indent=2) + "\n"))
+    _write(out, f"{stem}.json", lambda file: file.write_text(as_json(report) + "\n", encoding="utf-8"))
     return report
 
 

@@ -17,6 +17,9 @@ def psnr(estimate: Tensor, reference: Tensor) -> Tensor:
 
     Returns:
         (B,), float64; infinite where the two are equal.
+
+    Raises:
+        InputError: not two tensors of one shape (B, 1, H, W).
     """
     error = _clamped(estimate, reference) - reference.double()
     return -10 * error.square().mean(dim=(1, 2, 3)).log10()  # (B,)
@@ -29,17 +32,18 @@ def ssim(estimate: Tensor, reference: Tensor) -> Tensor:
     to the paper's. Args and shapes as :func:`psnr`; (B,), float64.
 
     Raises:
-        InputError: an image smaller than the window.
+        InputError: as :func:`psnr`, or an image smaller than the window.
     """
+    clamped = _clamped(estimate, reference)
     if min(reference.shape[-2:]) < 7:
         raise InputError(f"SSIM needs images of at least 7 × 7 pixels; got {tuple(reference.shape[-2:])}.")
-    pairs = zip(_clamped(estimate, reference), reference.double(), strict=True)
+    pairs = zip(clamped, reference.detach().double(), strict=True)
     values = [structural_similarity(_bytes(a), _bytes(b), win_size=7, data_range=255) for a, b in pairs]
     return torch.tensor(values, dtype=torch.float64)
 
 
 def _clamped(estimate: Tensor, reference: Tensor) -> Tensor:
-    if estimate.shape != reference.shape or estimate.dim() != 4:
+    if estimate.shape != reference.shape or estimate.dim() != 4 or estimate.shape[1] != 1:
         raise InputError(
             f"estimate and reference must both be (B, 1, H, W); got {tuple(estimate.shape)} "
             f"and {tuple(reference.shape)}."

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idm_lib.errors import InputError
 from idm_lib.evaluation.withheld import PredictedQuality, predict_quality, split_measurements
 from idm_lib.operators import BlockCS, hold_back
 from idm_lib.solvers.base import Solution
@@ -46,6 +47,9 @@ def reconstruct(y: Tensor, op: BlockCS, method: Method, hold: float = 0.01, seed
         method: the solver.
         hold: fraction of the measurements held back, 0 for none.
         seed: of the choice.
+
+    Raises:
+        InputError: the method gave NaN or infinite pixels, or there are too few measurements to hold one back.
     """
     if not hold:
         solution, seconds = _timed(method, y, op)
@@ -63,6 +67,8 @@ def _timed(method: Method, y: Tensor, op: Any) -> tuple[Solution, float]:
     solution = method(y, op)
     if y.is_cuda:
         torch.cuda.synchronize()
+    if not bool(solution.image.isfinite().all()):
+        raise InputError("the method gave NaN or infinite pixels; try other iterations, or another prior.")
     return solution, time.perf_counter() - began
 
 

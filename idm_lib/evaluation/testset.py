@@ -51,12 +51,19 @@ def evaluate(
 
     Returns:
         ``{"images", "ratio", "true_ratio", "psnr", "ssim", "seconds_per_image", "network_calls", "per_image"}``;
-        SSIM is None for images smaller than its window.
+        SSIM is None for images smaller than its window, PSNR infinite where nothing is wrong at all.
+
+    Raises:
+        InputError: ratio or seed outside its range, or an image or method that cannot be used.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    op = None
     for i, (name, x) in enumerate(sorted(images.items())):
-        op = BlockCS(tuple(x.shape[-2:]), ratio, seed=seed, permutation_seed=seed + i)
-        result = reconstruct(op.A(x), op, method, hold=hold, seed=seed + i)
+        size, permutation = tuple(x.shape[-2:]), (seed + i) % 2**32
+        if op is None or op.image_size != size:
+            op = BlockCS(size, ratio, seed=seed).to(x.device)
+        op = op.replace(permutation_seed=permutation)  # the same Φ, not drawn again
+        result = reconstruct(op.A(x), op, method, hold=hold, seed=permutation)
         row = {
             "name": name,
             "size": list(x.shape[-2:]),

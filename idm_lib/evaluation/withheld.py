@@ -35,13 +35,21 @@ class PredictedQuality:
 
 
 def predict_quality(
-    estimate: Tensor, y_kept: Tensor, kept: Subset, y_held: Tensor, held: Subset, confidence: float = 0.95
+    estimate: Tensor,
+    y_kept: Tensor,
+    kept: Subset,
+    y_held: Tensor,
+    held: Subset,
+    confidence: float = 0.95,
+    fit: float = 1.0,
 ) -> list[PredictedQuality]:
     """Estimate each image's error from measurements that were held back.
 
-    The error e = x̂ − x splits into what the kept rows see, known exactly (‖y − A x̂‖²), and the rest, in their
-    null space, of dimension HW − M_kept. The held-back rows are random unit vectors of that null space, drawn
-    without regard to x̂, so the mean of (y_h − A_h x̂)² times the dimension is an unbiased estimate of the rest's
+    The error e = x̂ − x splits into what the kept rows see and the rest, in their null space, of dimension
+    HW − M_kept. Without noise the first part is known exactly, ‖y − A x̂‖². With noise of variance σ² it is
+    ‖y − A x̂‖² + (2·fit − 1)·M_kept·σ² on average, fit = div_y(A x̂)/M_kept: how far the estimate follows the
+    noise (Stein, Ann. Statist. 9(6), 1981). As to the rest, the held-back rows are random unit vectors of that null
+    space, drawn without regard to x̂, so the mean of (y_h − A_h x̂)² times the dimension is an unbiased estimate of its
     ‖·‖². Its K samples are near Gaussian, so K times their mean over its expectation is χ² with K degrees of
     freedom, and that gives the interval.
 
@@ -51,16 +59,21 @@ def predict_quality(
         y_kept, kept: the measurements and operator that it was made from, (B, M_kept).
         y_held, held: those held back, (B, K), from :func:`~idm_lib.operators.hold_back`.
         confidence: of the interval, in (0, 1).
+        fit: plays a part with noise only: 1 for an estimate that explains ``y_kept`` exactly, as those of all
+            solvers here do; 0 for one that owes nothing to it.
 
     Returns:
-        One :class:`PredictedQuality` for each image.
+        One :class:`PredictedQuality` for each image; at most 120 dB, where float32 ends.
+
+    Raises:
+        InputError: confidence outside (0, 1).
     """
     if not 0 < confidence < 1:
         raise InputError(f"confidence must lie in (0, 1), as 0.95; got {confidence!r}.")
     pixels, samples = math.prod(estimate.shape[1:]), y_held.shape[1]
     noise = kept.noise_std**2
-    seen = (y_kept - kept.A(estimate)).square().sum(dim=1).double()  # (B,), of which noise: M_kept σ²
-    seen = (seen - noise * y_kept.shape[1]).clamp_min(0)
+    seen = (y_kept - kept.A(estimate)).square().sum(dim=1).double()  # (B,)
+    seen = (seen + (2 * fit - 1) * noise * y_kept.shape[1]).clamp_min(0)
     unseen = (y_held - held.A(estimate)).square().mean(dim=1).double()  # (B,), of which noise: σ²
     tail = (1 - confidence) / 2
     factors = [1.0, samples / chi2.ppf(tail, samples), samples / chi2.ppf(1 - tail, samples)]

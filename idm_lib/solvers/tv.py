@@ -11,8 +11,6 @@ from idm_lib.diffusion.range_null import range_null_step
 from idm_lib.operators.base import check_measurements
 from idm_lib.solvers.base import Progress, Recorder, Solution, check_iterations
 
-_FIRST_WEIGHT, _LAST_WEIGHT = 0.1, 0.0005  # tuned on BSDS500, never on a test set: benchmarks/tuning.py
-
 
 def tv(
     y: Tensor,
@@ -23,6 +21,8 @@ def tv(
     seed: int = 0,
     progress: Progress | None = None,
     keep_intermediates: bool = False,
+    first_weight: float = 0.1,
+    last_weight: float = 0.0005,
 ) -> Solution:
     """Accelerated proximal gradient on ½‖A x − y‖² + λ TV(x), λ falling from iteration to iteration.
 
@@ -30,13 +30,14 @@ def tv(
     prox is scikit-image's (Chambolle, J. Math. Imaging Vis. 20, 2004). The step length is 1, since A's rows are
     orthonormal. Ends with a projection onto the measurements.
 
-    Args and errors: see :class:`~idm_lib.solvers.base.Solver`; ``prior`` and ``seed`` play no part.
+    Args and errors: see :class:`~idm_lib.solvers.base.Solver`; ``prior`` and ``seed`` play no part. And:
+        first_weight, last_weight: λ's course, tuned on held-out training images (results/tuning.json).
     """
     total = check_iterations(iterations, 100)
     recorder = Recorder(total, progress, keep_intermediates)
     x = z = op.A_dagger(check_measurements(y))  # (B, 1, H, W)
     momentum = 1.0
-    for weight in np.geomspace(_FIRST_WEIGHT, _LAST_WEIGHT, total):
+    for weight in np.geomspace(first_weight, last_weight, total):
         before, x = x, _prox(z - op.A_adjoint(op.A(z) - y), float(weight))
         after = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         z, momentum = x + (momentum - 1) / after * (x - before), after
