@@ -1,9 +1,9 @@
 """Which streams a chain uses, and where it stores an anchor: the cures for rounding, chosen before the first link.
 
-Inverting a link multiplies an error by at most 1/v if F's slope stays below one (by √(1/v) where F is flat, and by
-more where F is steeper; tests/reversible/test_drift.py has the formula). With bodies in half precision there is worse: an error far below
-a body's resolution still moves now and then an input across a rounding boundary, where F jumps by a whole unit ε_b
-of its own. An error δ does so with probability δ/ε_b, so links that amplify by A in all turn the streams' own
+Inverting a link multiplies an error by 1/v where F's slope is one, by √(1/v) where F is flat, and by more where it is
+steeper (tests/reversible/test_drift.py has the formula). With bodies in half precision there is worse: an error far
+below a body's resolution still moves now and then an input across a rounding boundary, where F jumps by a whole unit
+ε_b of its own. An error δ does so with probability δ/ε_b, so links that amplify by A in all turn the streams' own
 rounding ε_s into a root mean square of about A·√(ε_s·ε_b), not A·ε_s. That stays below ε_b, the error which the
 bodies' precision makes anyway, while A <= √(ε_b/ε_s): with float64 streams 2^22 for bfloat16, 2^21 for float16.
 AUTO applies this rule: float64 streams, and an anchor where the product of 1/v would pass the limit.
