@@ -25,7 +25,7 @@ class CropSource:
         self.crop, self.seed = crop, seed
         self.skipped: list[str] = []
         images = []
-        for path in tqdm(image_files(folder), desc="reading images", unit="image", leave=False):
+        for path in tqdm(image_files(folder), desc="reading images", unit="image", leave=False, disable=None):
             try:
                 pixels = luminance(read_pixels(path))
             except InputError as error:

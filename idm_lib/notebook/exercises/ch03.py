@@ -312,12 +312,12 @@ EXERCISES = (
     Exercise(
         title="Black or white",
         task=(
-            "Every pixel of a fax is either black (0) or white (1); a share of them is white. Gaussian noise of level "
-            "$\\sigma$ was added. Write the best denoiser in closed form: the mean of $x$ given the noisy value."
+            "Every pixel of a fax is either black (0) or white (1); a share of them is white. Gaussian noise of "
+            "level $\\sigma$ was added. Write the best denoiser in closed form: the mean of $x$ given the noisy one."
         ),
         solution=binary_denoiser,
         check=_check_binary,
-        hint="By Bayes: how likely is the noisy value if the pixel was white, and if it was black? Weigh by the share.",
+        hint="By Bayes: how likely is the noisy value if the pixel was white, if it was black? Weigh by the share.",
         wrong=(_picks_the_nearest, _forgets_the_share, _forgets_the_two),
     ),
     Exercise(
@@ -335,8 +335,8 @@ EXERCISES = (
     Exercise(
         title="The denoiser that recites",
         task=(
-            "Write the exact denoiser of a finite set of points, the one that drew the spiral. Each row of `noisy` is "
-            "one of `points` plus Gaussian noise of level `sigma`."
+            "Write the exact denoiser of a finite set of points, the one that drew the spiral. Each row of `noisy` "
+            "is one of `points` plus Gaussian noise of level `sigma`."
         ),
         solution=recite,
         check=_check_recite,
@@ -368,9 +368,9 @@ EXERCISES = (
     Exercise(
         title="How much fresh noise is right?",
         task=(
-            "The exact reverse of adding noise keeps $\\sigma_{t-1}^2/\\sigma_t$ times the old $\\hat\\varepsilon$ and "
+            "The exact reverse of adding noise keeps $\\sigma_{t-1}^2/\\sigma_t$ times the old $\\varepsilon$ and "
             "fills up with fresh noise to the level $\\sigma_{t-1}$ (this is DDPM's sampler). `ddim_step` keeps "
-            "$\\sqrt{1-\\eta^2}\\,\\sigma_{t-1}$ times $\\hat\\varepsilon$. Which $\\eta$ makes the two the same?"
+            "$\\sqrt{1-\\eta^2}\\,\\sigma_{t-1}$ times $\\varepsilon$. Which $\\eta$ makes the two the same?"
         ),
         solution=reverse_eta,
         check=_check_eta,
