@@ -50,8 +50,8 @@ def main(argv: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="idm bench engine", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="rounds to take the median time of")
     parser.add_argument("--links", type=int, default=12, help="links of the timed chain")
-    parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--side", type=int, default=48)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
@@ -124,7 +124,7 @@ def memcnn_method(memcnn: ModuleType, links: int, channels: int) -> Method:
         second, first = blocks(torch.cat([x2, x1], 1)).chunk(2, 1)  # memcnn's first stream is our second
         return first, second
 
-    return bodies, list(blocks.parameters()), call
+    return bodies, [p for body in bodies for p in body.parameters()], call
 
 
 def revlib_method(revlib: ModuleType, links: int, channels: int) -> Method:
@@ -136,7 +136,7 @@ def revlib_method(revlib: ModuleType, links: int, channels: int) -> Method:
         second, first = blocks(torch.cat([x2, x1], 1)).chunk(2, 1)
         return first, second
 
-    return bodies, list(blocks.parameters()), call
+    return bodies, [p for body in bodies for p in body.parameters()], call
 
 
 def compare(methods: dict[str, Callable[[], Method]], size: Sequence[int], options: argparse.Namespace) -> list[dict]:
