@@ -23,12 +23,14 @@ def read_pixels(path: str | Path) -> np.ndarray:
         InputError: the file is missing, not an image, or cut off; it names the file.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected an image file.")
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected an image file.")
         with Image.open(path) as image:
             image.load()
             return _as_array(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the path of an image file.") from None
     except PermissionError:

@@ -7,7 +7,10 @@ A run that was stopped goes on where its last checkpoint was when the same comma
 """
 
 import argparse
+import json
 from pathlib import Path
+
+from idm_lib.cli.arguments import checked, seed
 
 SUMMARY = "train a model from a configuration; stop and resume at will"
 
@@ -19,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", help="folder of images to train on (data.folder of the configuration)")
     parser.add_argument("--out", help="folder of the run (default: runs/NAME)")
-    parser.add_argument("--seed", type=int, help="of the first weights and every batch")
+    parser.add_argument("--seed", type=checked(seed), help="of the first weights and every batch")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value; may be repeated"
     )
@@ -32,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
     overrides = list(options.set)
     if options.data is not None:
-        overrides.append(f"data.folder={options.data}")
+        overrides.append(f"data.folder={json.dumps(options.data)}")  # quoted: a folder may be called 2024
     if options.seed is not None:
         overrides.append(f"seed={options.seed}")
     config = TrainConfig.load(options.config, overrides)

@@ -67,9 +67,10 @@ def _timed(method: Method, y: Tensor, op: Any) -> tuple[Solution, float]:
     solution = method(y, op)
     if y.is_cuda:
         torch.cuda.synchronize()
+    seconds = time.perf_counter() - began
     if not bool(solution.image.isfinite().all()):
         raise InputError("the method gave NaN or infinite pixels; try other iterations, or another prior.")
-    return solution, time.perf_counter() - began
+    return solution, seconds
 
 
 def _pooled(qualities: list[PredictedQuality]) -> PredictedQuality:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 from torch import Tensor
 
 from idm_lib.errors import InputError
@@ -50,8 +50,10 @@ def predict_quality(
     ‖y − A x̂‖² + (2·fit − 1)·M_kept·σ² on average, fit = div_y(A x̂)/M_kept: how far the estimate follows the
     noise (Stein, Ann. Statist. 9(6), 1981). As to the rest, the held-back rows are random unit vectors of that null
     space, drawn without regard to x̂, so the mean of (y_h − A_h x̂)² times the dimension is an unbiased estimate of its
-    ‖·‖². Its K samples are near Gaussian, so K times their mean over its expectation is χ² with K degrees of
-    freedom, and that gives the interval.
+    ‖·‖². One direction is taken apart: an error in the mean brightness looks the same in every block, and all blocks
+    share their rows, so its samples are not independent. But it is one number, found by least squares, and how
+    much of it lies in the null space is known. The other samples are near Gaussian, so their sum of squares over its
+    expectation is χ² with K − 1 degrees of freedom; that and the offset's own spread give the interval.
 
     Args:
         estimate: x̂, (B, 1, H, W), made from ``y_kept`` alone, as it came from the solver: clamping is the
@@ -74,12 +76,28 @@ def predict_quality(
     noise = kept.noise_std**2
     seen = (y_kept - kept.A(estimate)).square().sum(dim=1).double()  # (B,)
     seen = (seen + (2 * fit - 1) * noise * y_kept.shape[1]).clamp_min(0)
-    unseen = (y_held - held.A(estimate)).square().mean(dim=1).double()  # (B,), of which noise: σ²
+    ones = torch.ones_like(estimate[:1])
+    flat = held.A(ones).double()  # (1, K): what a wrong mean brightness would look like
+    flat_unseen = (pixels - kept.A(ones).double().square().sum()).clamp_min(0)  # ‖·‖² of ones in the null space
+    residual = (y_held - held.A(estimate)).double()  # (B, K)
+    offset = (residual * flat).sum(dim=1) / flat.square().sum()  # (B,), least squares
+    rest = (residual - offset[:, None] * flat).square().sum(dim=1) / max(1, samples - 1)  # (B,), of which noise: σ²
+    spread = rest / flat.square().sum()  # variance of the offset
     tail = (1 - confidence) / 2
-    factors = [1.0, samples / chi2.ppf(tail, samples), samples / chi2.ppf(1 - tail, samples)]
-    dimension = pixels - y_kept.shape[1]
-    mse = torch.stack([(seen + dimension * (f * unseen - noise).clamp_min(0)) / pixels for f in factors])  # (3, B)
-    centre, low, high = (-10 * mse.clamp_min(1e-12).log10()).tolist()
+    width = float(norm.ppf(1 - tail))
+    degrees = max(1, samples - 1)
+    bounds = ((1.0, 0.0), (degrees / chi2.ppf(tail, degrees), width), (degrees / chi2.ppf(1 - tail, degrees), -width))
+    dimension = max(0, pixels - y_kept.shape[1] - 1)
+    mses = []
+    for factor, deviations in bounds:
+        brightness = (offset.abs() + deviations * spread.sqrt()).clamp_min(0).square()
+        if deviations == 0:
+            brightness = (offset.square() - spread).clamp_min(
+                0
+            )  # the square of an estimate is too large by its variance
+        unseen = flat_unseen * brightness + dimension * (factor * rest - noise).clamp_min(0)
+        mses.append((seen + unseen) / pixels)
+    centre, low, high = (-10 * torch.stack(mses).clamp_min(1e-12).log10()).tolist()
     return [PredictedQuality(*values, confidence, samples) for values in zip(centre, low, high, strict=True)]
 
 

@@ -1,8 +1,9 @@
 """Checkpoints that are either whole or not there: written beside, flushed, then renamed."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -15,16 +16,34 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         InputError: the disk is full or the folder cannot be written to.
     """
-    part = path.with_suffix(".part")
+    try:
+        write_whole(path, lambda file: torch.save(state, file))
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"the checkpoint {path} could not be written ({error}); the last one is kept: make room and resume."
+        ) from None
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` fill a file beside ``path``, flush it to the disk, and only then put it in path's place.
+
+    Args:
+        path: what to make or replace.
+        write: called with the open binary file.
+
+    Raises:
+        OSError: or whatever ``write`` raises; ``path`` is then as it was.
+    """
+    part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
-            torch.save(state, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except (OSError, RuntimeError) as error:
+    except BaseException:
         part.unlink(missing_ok=True)
-        raise InputError(f"the checkpoint {path} could not be written ({error}); the last one is kept.") from None
+        raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a training run is: validated dataclasses, read from YAML, saved whole beside the run's weights."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -80,6 +81,16 @@ class TrainConfig:
         for name, value in whole.items():
             if value < 1:
                 raise InputError(f"{name} must be at least 1; got {value}.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed must lie in 0 … 2**32 - 1; got {self.seed}.")
+        if self.data.validation < 0:
+            raise InputError(f"data.validation must be at least 0; got {self.data.validation}.")
+        rules = self.optimiser
+        if not (0 < rules.lr < math.inf and rules.warmup >= 0 and 0 <= rules.clip < math.inf and 0 <= rules.ema < 1):
+            raise InputError(
+                f"optimiser needs lr > 0, warmup ≥ 0, clip ≥ 0 and ema in [0, 1); got {rules.lr}, {rules.warmup}, "
+                f"{rules.clip} and {rules.ema}."
+            )
 
     @classmethod
     def load(cls, source: str | Path, overrides: list[str] | None = None) -> Self:
@@ -96,20 +107,14 @@ class TrainConfig:
         shipped = files("idm_lib.training") / "configs" / f"{source}.yaml"
         if not path.is_file() and not shipped.is_file():
             raise InputError(f"there is no configuration {source}; give a YAML file or one of {shipped_configs()}.")
-        text = path.read_text() if path.is_file() else shipped.read_text()
         try:
-            tree = yaml.safe_load(text) or {}
-            for item in overrides or []:
-                key, found, value = item.partition("=")
-                if not found:
-                    raise InputError(f"an override must look like key=value; got {item!r}.")
-                *sections, leaf = key.split(".")
-                node = tree
-                for section in sections:
-                    node = node.setdefault(section, {})
-                node[leaf] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            text = path.read_text(encoding="utf-8") if path.is_file() else shipped.read_text(encoding="utf-8")
+            tree = yaml.safe_load(text)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{source} is not valid YAML: {str(error).splitlines()[0]}.") from None
+        tree = {} if tree is None else tree
+        for item in overrides or []:
+            _override(tree, item)
         return _build(cls, tree, str(source))
 
     def to_yaml(self) -> str:
@@ -121,6 +126,23 @@ def shipped_configs() -> str:
     """The names of the configurations that come with the package, for messages."""
     folder = files("idm_lib.training") / "configs"
     return ", ".join(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())) or "(none)"
+
+
+def _override(tree: Any, item: str) -> None:
+    """Set what ``section.key=value`` says, in place."""
+    key, found, text = item.partition("=")
+    *sections, leaf = key.split(".")
+    if not found or not leaf:
+        raise InputError(f"an override must look like key=value; got {item!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"the override {item!r} is not valid YAML: {str(error).splitlines()[0]}.") from None
+    for section in sections:
+        tree = tree.setdefault(section, {}) if isinstance(tree, dict) else None
+    if not isinstance(tree, dict):
+        raise InputError(f"the override {item!r} names a section that is not one; give section.key=value.")
+    tree[leaf] = value
 
 
 def _build(kind: type, tree: Any, where: str) -> Any:

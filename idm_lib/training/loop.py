@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from diffusers import ModelMixin
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from idm_lib.errors import InputError
-from idm_lib.training.checkpoint import load_checkpoint, save_checkpoint
+from idm_lib.training.checkpoint import load_checkpoint, save_checkpoint, write_whole
 from idm_lib.training.config import TrainConfig
 from idm_lib.training.data import CropSource
 
@@ -47,11 +48,10 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         The folder of the final weights.
 
     Raises:
-        InputError: the folder holds another run, the disk is full, or the loss is no longer a number (the
-            message names the step; the last good checkpoint stays).
+        InputError: the folder holds another run or cannot be written to, its checkpoint is another model's, the
+            disk is full, or the loss is no longer a number (the message names the step; the last good checkpoint
+            stays).
     """
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, config)
     accelerator = Accelerator()
     source = CropSource(config.data.folder, config.data.crop, config.data.validation, config.seed)
     for reason in source.skipped:
@@ -61,8 +61,13 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     optimiser = torch.optim.Adam(model.parameters(), lr=config.optimiser.lr)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema)).to(accelerator.device)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
-    start = _resume(out / "checkpoint.pt", model, average, optimiser)
-    log = _Log(out, start)
+    try:  # only now, so that a run that could not begin claims no folder
+        out.mkdir(parents=True, exist_ok=True)
+        _claim(out, config)
+        start = _resume(out / "checkpoint.pt", model, average, optimiser)
+        log = _Log(out, start)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written to ({error.strerror or error}); give another --out.") from None
 
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, desc=config.name, unit="step")
     for step in bar:
@@ -87,7 +92,7 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         if done % config.log_every == 0 or last:
             bar.set_postfix(loss=f"{float(loss):.3f}")
             log.write(done, {"loss": float(loss), "gradient_norm": float(norm), "lr": learning_rate(step, config)})
-        if done % config.validate_every == 0 or last:
+        if source.validation and (done % config.validate_every == 0 or last):
             average.module.eval()
             scores = task.validate(average.module, source, accelerator.device)
             log.write(done, scores)
@@ -112,7 +117,8 @@ def _claim(out: Path, config: TrainConfig) -> None:
     path, text = out / "config.yaml", config.to_yaml()
     if path.exists() and path.read_text() != text:
         raise InputError(f"{out} holds a run with another configuration (see {path}); choose another --out.")
-    path.write_text(text)
+    if not path.exists():
+        write_whole(path, lambda file: file.write(text.encode()))
 
 
 def _state(step: int, model: nn.Module, average: nn.Module, optimiser: Any) -> dict[str, Any]:
@@ -129,16 +135,31 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any) ->
     if not path.exists():
         return 0
     state = load_checkpoint(path)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    return state["step"]
+    try:
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{path} is not a checkpoint of this model ({first}); choose another --out.") from None
 
 
 def _export(model: ModelMixin, folder: Path, config: TrainConfig) -> Path:
     """Save the averaged weights in the precision asked for."""
-    model.to(getattr(torch, config.export_dtype)).save_pretrained(folder)
+    try:
+        model.to(getattr(torch, config.export_dtype)).save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder} could not be written ({error}); make room and give the command again.") from None
     return folder
+
+
+def _logged_step(line: str) -> float:
+    """The step that a line of the log is about; infinite for a line that a kill or a full disk cut short."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf
 
 
 class _Log:
@@ -146,12 +167,9 @@ class _Log:
 
     def __init__(self, out: Path, start: int) -> None:
         path = out / "log.jsonl"
-        kept = (
-            [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start]
-            if path.exists()
-            else []
-        )
-        path.write_text("".join(line + "\n" for line in kept))  # what a killed run logged past its checkpoint
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        kept = [line for line in lines if _logged_step(line) <= start]  # not past the checkpoint
+        write_whole(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
         self._file = path.open("a")
         self._began = time.monotonic()
         try:
@@ -163,8 +181,13 @@ class _Log:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         seconds = round(time.monotonic() - self._began, 1)
-        self._file.write(json.dumps({"step": step, "seconds": seconds} | scalars) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, "seconds": seconds} | scalars) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise InputError(
+                f"the log {self._file.name} could not be written ({error.strerror or error}); make room and resume."
+            ) from None
         if self._board:
             for name, value in scalars.items():
                 self._board.add_scalar(name, value, step)

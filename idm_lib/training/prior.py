@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from idm_lib.errors import InputError
 from idm_lib.evaluation.metrics import psnr
 from idm_lib.models.denoiser import Denoiser
 from idm_lib.training.config import TrainConfig
@@ -24,9 +25,16 @@ class PriorTask:
         self.config = config
 
     def build(self) -> Denoiser:
-        """A new model with weights that depend only on the seed."""
+        """A new model with weights that depend only on the seed.
+
+        Raises:
+            InputError: ``model`` in the configuration has a key or value that the class does not take.
+        """
         torch.manual_seed(self.config.seed)
-        return Denoiser(**self.config.model)
+        try:
+            return Denoiser(**self.config.model)
+        except TypeError as error:
+            raise InputError(f"model must hold arguments of Denoiser: {error}.") from None
 
     def loss(self, model: nn.Module, x: Tensor, step: int, settings: Denoiser) -> Tensor:
         """The weighted loss of one batch x, (B, 1, h, w); noise and levels depend on the seed and the step."""
@@ -42,6 +50,8 @@ class PriorTask:
     @torch.no_grad()
     def validate(self, model: Denoiser, source: CropSource, device: torch.device) -> dict[str, float]:
         """PSNR in dB of the denoised held-out crops at several σ; the same crops and noise every time."""
+        if not source.validation:
+            return {}
         side = min(160, *(min(image.shape) for image in source.validation))
         x = source.validation_crops(side).to(device)
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(device)

@@ -1,0 +1,53 @@
+"""A folder as a test set: the paper's protocol, broken files named."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import idm_lib as idm
+from idm_lib.evaluation import evaluate, load_test_set
+from idm_lib.solvers import pinv
+
+
+def test_usable_images_are_loaded_and_broken_ones_named(tmp_path):
+    with pytest.raises(idm.InputError, match="not a folder"):
+        load_test_set(tmp_path / "none")
+    (tmp_path / "b.png").write_text("text")
+    with pytest.raises(idm.InputError, match=r"can be read: .*b\.png"):
+        load_test_set(tmp_path)
+    Image.fromarray(np.full((5, 4, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    images, broken = load_test_set(tmp_path)
+    assert {name: tuple(image.shape) for name, image in images.items()} == {"a.png": (1, 1, 5, 4)}
+    assert len(broken) == 1
+    assert "b.png" in broken[0]
+
+
+def test_one_matrix_and_a_permutation_for_each_image():
+    x = torch.rand(1, 1, 16, 16)
+    ops = []
+
+    def method(y, op):
+        ops.append(op)
+        assert torch.equal(y, op.A(x))
+        return pinv(y, op)
+
+    done = []
+    report = evaluate({"b": x, "a": x}, 0.25, method, seed=5, progress=lambda *state: done.append(state))
+    assert done == [(1, 2, "a"), (2, 2, "b")]
+    for i, op in enumerate(ops):
+        again = idm.BlockCS((16, 16), 0.25, seed=5, permutation_seed=5 + i)
+        assert torch.equal(op.A(x), again.A(x))
+    rows = report["per_image"]
+    assert [row["name"] for row in rows] == ["a", "b"]
+    assert report["psnr"] == pytest.approx(np.mean([row["psnr"] for row in rows]))
+    assert report["true_ratio"] == 0.25
+    assert report["network_calls"] == 0
+
+
+def test_small_images_have_no_ssim_and_quality_is_predicted_on_request():
+    images = {"a": torch.rand(1, 1, 5, 6), "b": torch.rand(1, 1, 16, 16)}
+    report = evaluate(images, 0.5, pinv, hold=0.1)
+    assert report["per_image"][0]["ssim"] is None
+    assert report["ssim"] == report["per_image"][1]["ssim"]
+    assert set(report["per_image"][1]["predicted"]) == {"psnr", "low", "high"}
