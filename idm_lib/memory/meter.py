@@ -118,8 +118,8 @@ class _MeterMode(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if is_operation(func) and not has_formula(func) and func is not torch.ops.prim.device.default:
-            with self:  # a composite operation, which only inference mode sends here whole, is counted by its parts
+        if torch.is_inference_mode_enabled() and is_operation(func) and not has_formula(func):
+            with self:  # inference mode alone sends composite operations here whole: count their parts
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
