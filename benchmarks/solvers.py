@@ -44,6 +44,9 @@ def main(argv: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="idm bench solvers", description=__doc__)
     parser.add_argument("--images", required=True, type=Path, help="folder of test images (Set11 for the record)")
     parser.add_argument("--add", nargs="*", help="measure only these methods and add them to the record")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="repeat the calibration alone; keep the record's rows"
+    )
     parser.add_argument("--ratios", nargs="*", type=float, default=RATIOS)
     parser.add_argument("--name", default="solvers", help="of the record in results/")
     parser.add_argument("--test-set", default="Set11", help="what the images are called")
@@ -55,11 +58,11 @@ def main(argv: Sequence[str] = ()) -> int:
     if broken:
         raise idm.InputError(broken[0])
     record: dict[str, Any] = {"test_set": options.test_set, "weights": weights_hash("prior-tiny"), "rows": []}
-    if options.add:
+    if options.add or options.calibrate:
         record = read(options.name)
         if record.pop("provenance")["seed"] != options.seed or record["weights"] != weights_hash("prior-tiny"):
             raise idm.InputError("the record is of another seed or other weights; measure it anew, without --add.")
-    work = [(m, r) for m in options.add or METHODS for r in options.ratios]
+    work = [(m, r) for m in options.add or METHODS for r in options.ratios if not options.calibrate]
     for name, ratio in tqdm(work, desc="solvers", unit="row"):
         solver, iterations, method = method_of(name, prior)
         report = evaluate(images, ratio, method, seed=options.seed)

@@ -20,6 +20,7 @@ _PUBLIC = {
     "ReversibleChain": "idm_lib.reversible",
     "MemoryPolicy": "idm_lib.memory",
     "Denoiser": "idm_lib.models",
+    "InvertibleDiffusion": "idm_lib.models",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -1,6 +1,8 @@
-"""Networks: the reversible U-Net, the denoiser (the prior)."""
+"""Networks: the reversible U-Net, the denoiser (the prior), the invertible diffusion model."""
 
+from idm_lib.models.config import UNetConfig
 from idm_lib.models.denoiser import Denoiser
-from idm_lib.models.unet import ReversibleUNet, UNetConfig
+from idm_lib.models.idm import InvertibleDiffusion
+from idm_lib.models.unet import ReversibleUNet
 
-__all__ = ["Denoiser", "ReversibleUNet", "UNetConfig"]
+__all__ = ["Denoiser", "InvertibleDiffusion", "ReversibleUNet", "UNetConfig"]

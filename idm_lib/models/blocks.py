@@ -131,24 +131,24 @@ class DownBlock(_Block):
         self.runs = nn.ModuleList()
         for i, same in enumerate(self.same_width):
             links = same + self._links_after(config, level)
-            own_s = i == 0 or not config.shared_s
+            doubles = i == 0 or not same or not config.one_pair
             name = f"down_blocks.{level}.runs.{i}"
             wired = config.wired and links > 0
-            self.runs.append(WiredRun(links, config.v, config.v_range, own_s, name) if wired else PlainRun())
+            self.runs.append(WiredRun(links, config.v, config.v_range, doubles, name) if wired else PlainRun())
         last = level == len(config.block_channels) - 1
         self.downsamplers = nn.ModuleList([] if last else [Downsample2D(channels, use_conv=True, name="op")])
 
     def forward(self, h: Tensor, around: Surroundings) -> tuple[Tensor, list[Tensor]]:
         """h (B, C_in, H, W) → (B, C, H/2, W/2) and the block's skips, fine first."""
-        skips = []
+        skips, pair = [], None
         for i, (resnet, run) in enumerate(zip(self.resnets, self.runs, strict=True)):
             bodies, extras = self._after_resnet(i, around)
             if self.same_width[i]:
                 bodies, extras = [resnet, *bodies], [(around.embedding,), *extras]
             else:
                 h = around.memory.call(resnet, h, around.embedding)  # changes the width, so it cannot be wired
-            shared = getattr(self.runs[0], "s", None) if getattr(run, "s", None) is None else None
-            h = run(h, bodies, extras, around.memory, shared)
+            goes_on = isinstance(run, WiredRun) and run.s is None
+            h, pair = run(pair if goes_on else h, bodies, extras, around.memory)
             skips.append(h)
         for downsampler in self.downsamplers:
             h = around.memory.call(downsampler, h)
@@ -184,7 +184,7 @@ class UpBlock(_Block):
             more_bodies, more_extras = self._after_resnet(i, around)
             bodies += more_bodies
             extras += more_extras
-        h = self.run(h, bodies, extras, around.memory)
+        h, _ = self.run(h, bodies, extras, around.memory)
         for upsampler in self.upsamplers:
             h = around.memory.call(upsampler, h)
         return h

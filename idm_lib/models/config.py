@@ -25,7 +25,8 @@ class UNetConfig:
         wired: whether shape-preserving blocks are wired (reversible) or run as plain residual blocks.
         v: first value of every wiring scalar.
         v_range: bounds on the effective wiring scalars.
-        shared_s: whether the runs of one down block share their doubling scalar s, as in the paper.
+        one_pair: whether the pair of streams runs on through all layers of a down block, merged only for the skips,
+            as in the paper; otherwise it is merged and doubled anew after each layer.
     """
 
     in_channels: int = 4
@@ -41,7 +42,7 @@ class UNetConfig:
     wired: bool = True
     v: float = 0.5
     v_range: tuple[float, float] = V_RANGE
-    shared_s: bool = False
+    one_pair: bool = False
 
     def __post_init__(self) -> None:
         levels = len(self.block_channels)

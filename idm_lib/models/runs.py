@@ -36,6 +36,9 @@ class BlockMemory:
         return checkpoint(module, *inputs, use_reentrant=False)
 
 
+Pair = tuple[Tensor, Tensor]
+
+
 class WiredRun(nn.Module):
     """A run of shape-preserving bodies as one reversible chain: double the stream, run, merge.
 
@@ -46,63 +49,53 @@ class WiredRun(nn.Module):
         links: how many bodies the run has.
         v: first value of each vᵢ.
         v_range: bounds on the effective vᵢ.
-        own_s: whether it has an s of its own; otherwise it is given one with each call.
+        doubles: whether the run begins with one stream; otherwise it goes on with an earlier run's pair.
         name: for messages and drift logs.
     """
 
     def __init__(
-        self, links: int, v: float, v_range: tuple[float, float], own_s: bool = True, name: str = "run"
+        self, links: int, v: float, v_range: tuple[float, float], doubles: bool = True, name: str = "run"
     ) -> None:
         super().__init__()
-        self.s = nn.Parameter(torch.ones(1)) if own_s else None
+        self.s = nn.Parameter(torch.ones(1)) if doubles else None
         self.m = nn.Parameter(torch.zeros(1))
         self.v = nn.ParameterList([nn.Parameter(torch.full((1,), v)) for _ in range(links)])
         self.v_range, self.name = v_range, name
 
     def forward(
-        self,
-        h: Tensor,
-        bodies: Bodies,
-        extras: Extras,
-        memory: BlockMemory,
-        s: Tensor | None = None,
-        stored: int = 0,
-    ) -> Tensor:
-        """Run h, (B, C, H, W), through the bodies, each called as ``body(x1, *extras[i])``.
+        self, state: Tensor | Pair, bodies: Bodies, extras: Extras, memory: BlockMemory, stored: int = 0
+    ) -> tuple[Tensor, Pair]:
+        """Run the bodies, each called as ``body(x1, *extras[i])``.
 
         Args:
-            h: the stream.
+            state: h, (B, C, H, W), or the pair that an earlier run ended with.
             bodies: F of each link.
             extras: their side inputs.
             memory: what the backward pass stores of the links.
-            s: doubling scalar, for a run that has none of its own.
             stored: how many links at the end are stored whole, whatever ``memory`` says of the others.
+
+        Returns:
+            The merged stream, (B, C, H, W), and the pair.
         """
         links = [WiredCoupling(body, v, self.v_range) for body, v in zip(bodies, self.v, strict=True)]
         replay = ATTENTION if memory.keep_attention else ()
-        pair = (h, (self.s if s is None else s) * h)
+        pair = state if self.s is None else (state, self.s * state)
         cut = len(links) - stored
         for part, kind in ((slice(0, cut), memory.kind), (slice(cut, None), "store")):
             if links[part]:
                 chain = ReversibleChain(links[part], stream_dtype=memory.stream_dtype, name=self.name)
                 pair = chain(*pair, extras[part], memory=kind, replay=replay)
-        return pair[0] + self.m * pair[1]
+        return pair[0] + self.m * pair[1], pair
 
 
 class PlainRun(nn.Module):
     """The same bodies one after another, not reversible: what the wiring is compared with."""
 
     def forward(
-        self,
-        h: Tensor,
-        bodies: Bodies,
-        extras: Extras,
-        memory: BlockMemory,
-        s: Tensor | None = None,
-        stored: int = 0,
-    ) -> Tensor:
-        """Run h, (B, C, H, W), through the bodies, each called as ``body(h, *extras[i])``; see :class:`WiredRun`."""
-        cut = len(bodies) - stored
+        self, state: Tensor, bodies: Bodies, extras: Extras, memory: BlockMemory, stored: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Run the bodies, each called as ``body(h, *extras[i])``; as :class:`WiredRun`, the stream for the pair."""
+        h, cut = state, len(bodies) - stored
         for i, (body, side) in enumerate(zip(bodies, extras, strict=True)):
             h = memory.call(body, h, *side) if i < cut else body(h, *side)
-        return h
+        return h, h

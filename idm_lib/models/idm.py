@@ -1,0 +1,182 @@
+"""The invertible diffusion model: T sampling steps as one reversible network from measurements to image."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from idm_lib.errors import InputError
+from idm_lib.memory import MemoryPolicy
+from idm_lib.models.config import UNetConfig
+from idm_lib.models.published import from_published_layout, read_published
+from idm_lib.models.runs import BlockMemory, PlainRun, WiredRun
+from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars
+from idm_lib.models.storage import load_folder, resolve
+from idm_lib.models.unet import ReversibleUNet
+from idm_lib.operators.base import check_measurements
+from idm_lib.reversible.couplings import widened_range
+
+SCHEDULES = ("paper", "state-evolution")
+
+
+class InvertibleDiffusion(ModelMixin, ConfigMixin):
+    """x̂ = model(y, op): from measurements to image in T steps, trained as one network (arXiv 2403.17006).
+
+    Both levels are reversible: the chain of steps, whose state is a pair of images, and the runs of blocks inside the
+    U-Net that every step shares. Only the injectors have weights of each step's own.
+
+    Args:
+        steps: T.
+        schedule: ``paper`` (learnable α, no noise level) or ``state-evolution`` (the U-Net is told its noise level).
+        wired_steps, wired_blocks: reversible, or plain, at either level.
+        block_channels, layers_per_block, attention, injectors, attention_heads, norm_groups, bottleneck_repeat,
+            noise_channels, v, v_range, one_pair: see :class:`~idm_lib.models.config.UNetConfig`.
+        image_mean, image_std, sigma_min, sigma_max: of the denoiser, for ``state-evolution``.
+        ratios: lowest and highest γ trained for, for the record.
+        operator: what it was trained on, for the record (seed of Φ, block size).
+
+    The defaults are the paper's model on Stable Diffusion v1.5.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        steps: int = 3,
+        schedule: str = "paper",
+        wired_steps: bool = True,
+        wired_blocks: bool = True,
+        block_channels: tuple[int, ...] = (320, 640),
+        layers_per_block: int = 2,
+        attention: tuple[bool, ...] = (True, True),
+        injectors: tuple[bool, ...] = (True, True),
+        attention_heads: int = 8,
+        norm_groups: int = 32,
+        bottleneck_repeat: int = 2,
+        noise_channels: int = 0,
+        v: float = 0.5,
+        v_range: tuple[float, float] = (0.1, 0.9),
+        one_pair: bool = True,
+        image_mean: float = 0.5,
+        image_std: float = 0.25,
+        sigma_min: float = 0.005,
+        sigma_max: float = 5.0,
+        ratios: tuple[float, float] = (0.01, 0.5),
+        operator: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise InputError(f"steps must be a whole number of at least 1; got {steps!r}.")
+        if schedule not in SCHEDULES:
+            raise InputError(f"schedule must be one of {', '.join(SCHEDULES)}; got {schedule!r}.")
+        if (schedule == "state-evolution") != (noise_channels > 0):
+            raise InputError(
+                f"the state-evolution schedule, and no other, tells the U-Net its noise level; "
+                f"got schedule {schedule!r} with noise_channels {noise_channels}."
+            )
+        self.unet = ReversibleUNet(
+            UNetConfig(
+                block_channels=tuple(block_channels),
+                layers_per_block=layers_per_block,
+                attention=tuple(attention),
+                injectors=tuple(injectors),
+                steps=steps,
+                attention_heads=attention_heads,
+                norm_groups=norm_groups,
+                bottleneck_repeat=bottleneck_repeat,
+                noise_channels=noise_channels,
+                wired=wired_blocks,
+                v=v,
+                v_range=tuple(v_range),
+                one_pair=one_pair,
+            )
+        )
+        self.chain = WiredRun(steps, v, tuple(v_range), name="steps") if wired_steps else PlainRun()
+        if schedule == "paper":
+            self.alpha = nn.Parameter(torch.full((steps,), 0.5))  # α_1 … α_T
+        else:
+            self.weights = nn.Parameter(
+                torch.tensor([1.0, 0.0, 1.0]).repeat(steps, 1)
+            )  # a, b, k of each step, (T, 3)
+
+    def forward(self, y: Tensor, op: Any, memory: MemoryPolicy | None = None) -> Tensor:
+        """Reconstruct.
+
+        Args:
+            y: measurements, (B, M).
+            op: the operator that took them, with ``A``, ``A_adjoint`` and ``A_dagger``.
+            memory: what a backward pass stores; default: :meth:`MemoryPolicy.default`.
+
+        Returns:
+            x̂, (B, 1, H, W), not clamped. Differentiable in the parameters and in y.
+
+        Raises:
+            InputError: y is not (B, M), holds NaN, or does not fit the operator.
+        """
+        check_measurements(y)
+        policy = memory or MemoryPolicy()
+        back_projection = op.A_adjoint(y).to(y.dtype)  # (B, 1, H, W)
+        blocks = BlockMemory(policy.blocks, policy.keep_attention)
+        start, bodies, extras = self._steps(y, op, back_projection, blocks)
+        steps = BlockMemory(policy.steps, stream_dtype=torch.float64)  # two grey images: precision costs nothing
+        stored = min(policy.keep_steps, self.config.steps) if policy.steps != "store" else 0
+        return self.chain(start, bodies, extras, steps, stored=stored)[0]
+
+    def _steps(
+        self, y: Tensor, op: Any, back_projection: Tensor, blocks: BlockMemory
+    ) -> tuple[Tensor, list[nn.Module], list[tuple[Any, ...]]]:
+        """The first state, and the steps t = T … 1 with their arguments."""
+        config, countdown = self.config, range(self.config.steps, 0, -1)
+        if config.schedule == "paper":
+            bars = alpha_bars(self.alpha)  # (T + 1,)
+            bodies: list[nn.Module] = [PaperStep(self.unet, t - 1, blocks) for t in countdown]
+            extras = [(y, op, back_projection, bars[t], bars[t - 1]) for t in countdown]
+            return bars[-1].sqrt() * back_projection, bodies, extras
+        levels = (config.sigma_min, config.sigma_max)
+        bodies = [
+            StateEvolutionStep(self.unet, t - 1, blocks, config.image_mean, config.image_std, levels, last=t == 1)
+            for t in countdown
+        ]
+        extras = [(y, op, back_projection, self.weights[t - 1]) for t in countdown]
+        return torch.full_like(back_projection, config.image_mean), bodies, extras
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **kwargs: Any) -> Self:
+        """Load a model: a shipped name, a local folder, or a hub id.
+
+        Raises:
+            InputError: nothing of that name, or files that are missing, broken or of another model.
+        """
+        return load_folder(super().from_pretrained, resolve(name), cls.__name__, **kwargs)
+
+    @classmethod
+    def from_published(cls, source: Mapping[str, Tensor] | str | Path, steps: int = 3) -> Self:
+        """Load a checkpoint in the layout that the paper's authors publish; its dtype is kept.
+
+        Args:
+            source: a state dict, or the path of one (read without running any code in it).
+            steps: T of the model that it was made with.
+
+        Raises:
+            InputError: not such a checkpoint, of another T, or with missing, unknown or contradictory tensors.
+        """
+        state = from_published_layout(read_published(source))
+        found = state["alpha"].numel() if "alpha" in state else 0
+        if found != steps:
+            raise InputError(
+                f"the checkpoint has {found} step(s), not {steps}; call from_published(..., steps={found})."
+            )
+        raw = torch.cat([value.flatten() for key, value in state.items() if ".v." in key]).tolist()
+        with torch.device("meta"):
+            model = cls(steps=steps, v_range=widened_range(raw))
+        expected = model.state_dict()
+        for key in (*expected, *state):
+            if key not in state or key not in expected or state[key].shape != expected[key].shape:
+                raise InputError(f"the checkpoint does not fit at {key!r}: missing, unknown or of another shape.")
+        model.load_state_dict({key: value.clone() for key, value in state.items()}, assign=True)
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+        return model.eval()

@@ -1,0 +1,118 @@
+"""The sampling steps f_t, image to image: the paper's, and the one whose noise levels follow state evolution.
+
+A step is a body of the level-1 chain. Whatever it needs a gradient for comes as an argument; the U-Net's parameters
+are its own.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idm_lib.diffusion.range_null import range_null_step
+from idm_lib.diffusion.state_evolution import effective_variance, residual_mse
+from idm_lib.models.blocks import Surroundings
+from idm_lib.models.preconditioning import denoise
+from idm_lib.models.runs import BlockMemory
+from idm_lib.models.unet import ReversibleUNet, on_image
+
+
+class PaperStep(nn.Module):
+    """Step t of the paper (section "The chain"): predict the noise, denoise, meet the measurements, renoise.
+
+    Args:
+        unet: ε, shared by all steps.
+        index: which set of injector weights is this step's.
+        memory: what the backward pass stores of the U-Net's blocks.
+    """
+
+    def __init__(self, unet: ReversibleUNet, index: int, memory: BlockMemory) -> None:
+        super().__init__()
+        self.unet, self.index, self.memory = unet, index, memory
+
+    def forward(
+        self, x: Tensor, y: Tensor, op: Any, back_projection: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor
+    ) -> Tensor:
+        """x_t → x_{t−1}.
+
+        Args:
+            x: x_t, (B, 1, H, W).
+            y: measurements, (B, M).
+            op: their operator.
+            back_projection: Aᵀy, (B, 1, H, W).
+            alpha_bar, alpha_bar_next: ᾱ_t and ᾱ_{t−1}, scalars.
+        """
+        around = Surroundings(None, self.index, op, back_projection, self.memory)
+        epsilon = on_image(self.unet, x, None, around)  # (B, 1, H, W)
+        clean = (x - (1 - alpha_bar).sqrt() * epsilon) / alpha_bar.sqrt()
+        clean = range_null_step(clean, y, op).to(x.dtype)
+        return alpha_bar_next.sqrt() * clean + (1 - alpha_bar_next).sqrt() * epsilon
+
+
+class StateEvolutionStep(nn.Module):
+    """A step that tells the denoiser its true noise level: f_t(x̂) = a·D(r, τ) + b·r, r = x̂ + k·Aᵀ(y − A x̂)/γ.
+
+    With permuted orthonormal rows r is the image in white noise of variance τ² = ((1−γ)·mse(x̂) + σ²)/γ, and the
+    residual tells mse(x̂); so D is used exactly as it was trained. With k = 1 and a, b those of divergence-free
+    denoising, this is OAMP (Ma and Ping, IEEE Access 5, 2017).
+
+    Args:
+        unet: the denoiser's network, shared by all steps.
+        index: which set of injector weights is this step's.
+        memory: what the backward pass stores of the U-Net's blocks.
+        mean, std, sigma_range: see :func:`~idm_lib.models.preconditioning.denoise`.
+        last: whether to end with a projection onto the measurements.
+    """
+
+    def __init__(
+        self,
+        unet: ReversibleUNet,
+        index: int,
+        memory: BlockMemory,
+        mean: float,
+        std: float,
+        sigma_range: tuple[float, float],
+        last: bool,
+    ) -> None:
+        super().__init__()
+        self.unet, self.index, self.memory = unet, index, memory
+        self.mean, self.std, self.sigma_range, self.last = mean, std, sigma_range, last
+
+    def forward(self, x: Tensor, y: Tensor, op: Any, back_projection: Tensor, weights: Tensor) -> Tensor:
+        """x̂_t → x̂_{t−1}.
+
+        Args:
+            x: x̂_t, (B, 1, H, W).
+            y: measurements, (B, M).
+            op: their operator.
+            back_projection: Aᵀy, (B, 1, H, W).
+            weights: a, b and k, (3,).
+        """
+        a, b, k = weights
+        ratio = ratio_of(op, y, x)
+        variance = effective_variance(residual_mse(y, x, op), ratio, getattr(op, "noise_std", 0.0))  # (B,)
+        tau = variance.sqrt().clamp_min(self.sigma_range[0]).to(x.dtype)
+        r = x + k * op.A_adjoint(y - op.A(x)).to(x.dtype) / ratio  # (B, 1, H, W)
+
+        def network(image: Tensor, level: Tensor) -> Tensor:
+            around = Surroundings(None, self.index, op, back_projection, self.memory)
+            return on_image(self.unet, image, level, around)
+
+        out = a * denoise(network, r, tau, self.mean, self.std, self.sigma_range) + b * r
+        return range_null_step(out, y, op).to(x.dtype) if self.last else out
+
+
+def ratio_of(op: Any, y: Tensor, x: Tensor) -> float:
+    """γ: the operator's ``true_ratio``, or M / (H·W) if it names none."""
+    return float(getattr(op, "true_ratio", y.shape[1] / math.prod(x.shape[1:])))
+
+
+def held(raw: Tensor, low: float, high: float) -> Tensor:
+    """The effective value of a raw parameter: held in [low, high], with the gradient passed straight through."""
+    return raw + (raw.clamp(low, high) - raw).detach()
+
+
+def alpha_bars(alpha: Tensor) -> Tensor:
+    """ᾱ_0 … ᾱ_T from the raw α_1 … α_T: ᾱ_0 = 1, ᾱ_t = ∏_{i≤t} α_i, each α held in (0, 1); (T,) → (T + 1,)."""
+    return torch.cat([alpha.new_ones(1), held(alpha, 0.01, 0.99).cumprod(0)])

@@ -1,0 +1,65 @@
+"""What is recorded in results/ meets what the project promises, and says where it comes from."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+RESULTS = Path(__file__).parent.parent / "results"
+RECORDS = sorted(path for path in RESULTS.glob("*.json") if path.stem != "chapters")
+
+
+def load(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def row(method, ratio, iterations=None):
+    (found,) = (
+        r
+        for r in load("solvers")["rows"]
+        if (r["method"], r["ratio"], r["iterations"]) == (method, ratio, iterations)
+    )
+    return found
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_every_record_says_where_it_comes_from(path):
+    provenance = json.loads(path.read_text())["provenance"]
+    assert {"date", "commit", "seed", "versions", "cpu"} <= set(provenance)
+    assert provenance["versions"]["torch"]
+
+
+@pytest.mark.parametrize(("ratio", "bar"), [(0.1, 29.0), (0.3, 36.0), (0.5, 40.2)])
+def test_oamp_with_the_shipped_prior_passes_its_bar_in_twenty_calls(ratio, bar):
+    found = row("oamp", ratio)
+    assert found["psnr"] >= bar
+    assert max(1, found["network_calls"]) <= 20
+    assert found["psnr"] > row("tv", ratio)["psnr"] > row("pinv", ratio)["psnr"]
+
+
+def test_the_record_is_of_the_weights_that_ship():
+    from benchmarks.solvers import weights_hash
+
+    assert load("solvers")["weights"] == weights_hash("prior-tiny")
+
+
+def test_predicted_psnr_lies_in_its_interval_nine_times_in_ten():
+    record = load("solvers")
+    cases = record["calibration"]
+    inside = sum(case["low"] <= case["actual"] <= case["high"] for case in cases)
+    assert inside / len(cases) == pytest.approx(record["coverage"])
+    assert inside / len(cases) >= 0.9
+    assert len({(case["image"], case["ratio"], case["method"]) for case in cases}) == len(cases) >= 100
+
+
+def test_the_tuned_settings_are_those_in_force():
+    import inspect
+
+    from idm_lib.solvers import ddnm
+
+    rows = [r for r in load("tuning")["rows"] if r["method"] == "ddnm" and r["iterations"] == 100]
+    best = max(rows, key=lambda r: r["mean"])
+    defaults = {name: p.default for name, p in inspect.signature(ddnm).parameters.items()}
+    assert {k: defaults[k] for k in ("sigma_max", "sigma_min", "eta")} == {
+        k: best[k] for k in ("sigma_max", "sigma_min", "eta")
+    }
