@@ -25,7 +25,7 @@ def row(method, ratio, iterations=None):
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_every_record_says_where_it_comes_from(path):
     provenance = json.loads(path.read_text())["provenance"]
-    assert {"date", "commit", "seed", "versions", "cpu"} <= set(provenance)
+    assert {"date", "commit", "seed", "versions", "machine"} <= set(provenance)
     assert provenance["versions"]["torch"]
 
 
