@@ -80,7 +80,7 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimiser.clip or math.inf)
         if not torch.isfinite(loss.detach() + norm):
             raise InputError(
-                f"step {step} gave loss {float(loss):g} and gradient norm {float(norm):g}; "
+                f"step {step} gave loss {float(loss.detach()):g} and gradient norm {float(norm):g}; "
                 f"the last good checkpoint is kept in {out}; lower optimiser.lr and resume."
             )
         optimiser.step()
@@ -90,8 +90,10 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         done = step + 1
         last = done == config.steps
         if done % config.log_every == 0 or last:
-            bar.set_postfix(loss=f"{float(loss):.3f}")
-            log.write(done, {"loss": float(loss), "gradient_norm": float(norm), "lr": learning_rate(step, config)})
+            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
+            log.write(
+                done, {"loss": float(loss.detach()), "gradient_norm": float(norm), "lr": learning_rate(step, config)}
+            )
         if source.validation and (done % config.validate_every == 0 or last):
             average.module.eval()
             scores = task.validate(average.module, source, accelerator.device)

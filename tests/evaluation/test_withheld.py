@@ -32,13 +32,14 @@ def mse(decibels):
 @pytest.mark.parametrize("noise_std", [0.0, 0.05])
 @pytest.mark.parametrize("interpolate", [False, True], ids=["independent estimate", "estimate that fits y"])
 def test_no_bias_and_an_honest_interval(noise_std, interpolate):
-    trials = [trial(seed, noise_std, interpolate) for seed in range(400)]
+    trials = [trial(seed, noise_std, interpolate) for seed in range(200)]
     ratios = np.array([mse(quality.psnr) / true for true, quality in trials])
     error = ratios.std() / len(ratios) ** 0.5  # of the Monte-Carlo mean
-    assert error < 0.01
+    assert error < 0.015
     assert abs(ratios.mean() - 1) < 4 * error
     inside = np.mean([quality.low <= -10 * np.log10(true) <= quality.high for true, quality in trials])
-    assert 0.91 <= inside <= 0.99, "0.95 ± 4 × 0.011: what 400 draws of a 95 % interval give"
+    assert inside >= 0.89, "0.95 − 4 × 0.0154: what 200 draws of a 95 % interval give"
+    assert inside < 1, "an interval that is never wrong says too little"
 
 
 def test_the_interval_narrows_with_samples_and_widens_with_confidence():

@@ -1,0 +1,107 @@
+"""idm reconstruct: any photo, any method; what cannot be used is named and the rest done."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idm_lib.cli import main
+from idm_lib.images import read_pixels
+
+KEYS = {"image", "size", "channels", "method", "ratio", "true_ratio", "measurements", "psnr", "ssim"}
+KEYS |= {"predicted_psnr", "seconds", "network_calls", "operator", "reconstruction", "comparison"}
+
+
+def reconstruct(capsys, *words):
+    """Exit code, the JSON that was printed, and the lines on stderr."""
+    code = main(["reconstruct", *map(str, words), "--json"])
+    out, err = capsys.readouterr()
+
+    def refuse(token):
+        raise AssertionError(f"{token} is not JSON")
+
+    return code, json.loads(out, parse_constant=refuse), err.splitlines()
+
+
+@pytest.mark.filterwarnings("error")
+def test_every_kind_of_photo_and_the_broken_ones_named(capsys, photos, tmp_path):
+    code, reports, errors = reconstruct(
+        capsys, *sorted(photos.iterdir()), "--method", "pinv", "--ratio", "0.5", "--out", tmp_path / "new" / "out"
+    )
+    assert code == 1
+    assert len(errors) == 2
+    assert "cut.png is a broken image" in errors[0]
+    assert "text.png is not an image" in errors[1]
+    assert len(reports) == 6
+    for report in reports:
+        assert set(report) == KEYS
+        shown = read_pixels(report["reconstruction"])
+        assert list(shown.shape[:2]) == report["size"]
+        assert shown.ndim == (3 if report["channels"] == 3 else 2), "colour is kept"
+        assert read_pixels(report["comparison"]).ndim == 3
+        name = report["reconstruction"].replace("-reconstruction.png", ".json")
+        assert json.loads(Path(name).read_text(encoding="utf-8")) == report
+        predicted = report["predicted_psnr"]
+        assert (predicted is None) == (report["measurements"] // report["channels"] < 8)
+        if predicted:
+            assert predicted["low"] <= predicted["psnr"] <= predicted["high"]
+
+
+@pytest.mark.parametrize(
+    ("method", "calls"), [("tv", 0), ("ddnm", 2), ("oamp", 3)], ids=["tv", "ddnm", "oamp with its probe"]
+)
+def test_every_method(capsys, photos, prior, tmp_path, method, calls):
+    names = [photos / "good-7x9.png", photos / "good-rgb.png"]
+    options = ["--method", method, "--prior", prior, "--iterations", 2, "--ratio", 0.5, "--out", tmp_path]
+    code, reports, errors = reconstruct(capsys, *names, *options)
+    assert (code, errors) == (0, [])
+    assert [report["network_calls"] for report in reports] == [calls, calls]
+    assert all(report["psnr"] > 0 for report in reports)
+    again = reconstruct(capsys, *names, *options)[1]
+    assert [report["psnr"] for report in again] == [report["psnr"] for report in reports], "same seed, same result"
+
+
+def test_a_perfect_image_is_null_in_json_and_exact_in_words(capsys, tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "black.png")
+    words = [tmp_path / "black.png", "--method", "pinv", "--ratio", "1", "--hold", "0", "--out", tmp_path / "out"]
+    code, reports, _ = reconstruct(capsys, *words)
+    assert code == 0
+    assert reports[0]["psnr"] is None
+    assert main(["reconstruct", *map(str, words)]) == 0
+    assert "exact" in capsys.readouterr().out
+
+
+def test_no_result_overwrites_another_or_an_input(capsys, tmp_path):
+    for folder in ("p/a", "q/a"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / folder / "x.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "p" / "a" / "x.bmp")
+    names = [tmp_path / "p/a/x.png", tmp_path / "q/a/x.png", tmp_path / "p/a/x.bmp", tmp_path / "p/a/x.png"]
+    _, reports, _ = reconstruct(capsys, *names, "--method", "pinv", "--out", tmp_path / "out")
+    assert len({report["reconstruction"] for report in reports}) == len(reports) == 3
+
+    mine = tmp_path / "photo-reconstruction.png"
+    Image.fromarray(np.full((8, 8), 77, np.uint8)).save(mine)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "photo.png")
+    code, _, errors = reconstruct(capsys, tmp_path / "photo.png", mine, "--method", "pinv", "--out", tmp_path)
+    assert code == 1
+    assert "would be lost" in errors[0]
+    assert (read_pixels(mine) == 77).all()
+
+
+def test_a_folder_that_cannot_be_written_to(capsys, photos, tmp_path):
+    (tmp_path / "file").touch()
+    code = main(["reconstruct", str(photos / "good-7x9.png"), "--method", "pinv", "--out", str(tmp_path / "file")])
+    assert code == 1
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_words_for_a_person(capsys, photos, tmp_path):
+    assert main(["reconstruct", str(photos / "good-31x200.png"), "--method", "pinv", "--out", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert "200 × 31" in out
+    assert "predicted without the photo" in out
+    assert err == ""

@@ -1,0 +1,191 @@
+"""Training can be stopped at any moment and goes on to the same bits."""
+
+import dataclasses
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import idm_lib as idm
+from idm_lib.cli import main
+from idm_lib.training import PriorTask, TrainConfig, train
+from idm_lib.training.checkpoint import load_checkpoint
+from idm_lib.training.loop import learning_rate
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+class Faulty(PriorTask):
+    """The task until step ``at``, where ``fault`` is called with the loss."""
+
+    def __init__(self, config, at, fault):
+        super().__init__(config)
+        self.at, self.fault = at, fault
+
+    def loss(self, model, x, step, settings):
+        loss = super().loss(model, x, step, settings)
+        return self.fault(loss) if step == self.at else loss
+
+
+def stop(loss):
+    raise Stopped
+
+
+def same(one, other):
+    a, b = load_file(one / WEIGHTS), load_file(other / WEIGHTS)
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def lines(out):
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
+    """A run that nothing disturbed."""
+    config, out = TrainConfig.load(recipe), tmp_path_factory.mktemp("whole")
+    train(PriorTask(config), config, out)
+    return out
+
+
+def test_a_run_leaves_what_it_promises(whole, config):
+    assert lines(whole)[-1]["step"] == config.steps
+    assert {"psnr@0.01", "psnr@1"} <= set(lines(whole)[-1])
+    assert (whole / "config.yaml").read_text() == config.to_yaml()
+    prior = idm.Denoiser.from_pretrained(whole / "final")
+    assert prior(torch.rand(1, 1, 5, 6), 0.1).shape == (1, 1, 5, 6)
+
+
+def test_stopped_anywhere_it_ends_the_same(whole, config, tmp_path):
+    for at in sorted(random.Random(0).sample(range(config.steps), 3)):
+        with pytest.raises(Stopped):
+            train(Faulty(config, at, stop), config, tmp_path)
+    final = train(PriorTask(config), config, tmp_path)
+    assert same(final, whole / "final")
+    assert lines(tmp_path) == lines(whole)
+    weights = (final / WEIGHTS).read_bytes()
+    train(PriorTask(config), config, tmp_path)
+    assert (final / WEIGHTS).read_bytes() == weights, "a finished run is finished"
+
+
+def test_killed_outright_it_ends_the_same(recipe, tmp_path):
+    words = ["train", "--config", str(recipe), "--set", "steps=60", "--set", "checkpoint_every=5", "--out"]
+    code = "import sys; from idm_lib.cli import main; sys.exit(main())"
+    child = subprocess.Popen([sys.executable, "-c", code, *words, str(tmp_path / "a")], stderr=subprocess.DEVNULL)
+    try:
+        limit = time.monotonic() + 120
+        while not (tmp_path / "a" / "checkpoint.pt").exists() and time.monotonic() < limit:
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == -signal.SIGKILL
+    assert load_checkpoint(tmp_path / "a" / "checkpoint.pt")["step"] < 60
+    assert main([*words, str(tmp_path / "a")]) == 0
+    assert main([*words, str(tmp_path / "b")]) == 0
+    assert same(tmp_path / "a" / "final", tmp_path / "b" / "final")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(whole, config, tmp_path, monkeypatch):
+    real, count = torch.save, []
+
+    def full(state, file):
+        count.append(1)
+        real(state, file)
+        if len(count) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("idm_lib.training.checkpoint.torch.save", full)
+        with pytest.raises(idm.InputError, match=r"No space left on device.*the last one is kept"):
+            train(PriorTask(config), config, tmp_path)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 2
+    assert not list(tmp_path.glob("*.part"))
+    assert same(train(PriorTask(config), config, tmp_path), whole / "final")
+
+
+def test_a_loss_that_is_no_number_names_the_step(config, tmp_path):
+    with pytest.raises(idm.InputError, match="step 5 gave loss nan"):
+        train(Faulty(config, 5, lambda loss: loss * torch.nan), config, tmp_path)
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state["step"] == 4
+    assert all(bool(value.isfinite().all()) for value in state["model"].values())
+
+
+def test_a_line_of_the_log_that_was_cut_short_is_dropped(whole, config, tmp_path):
+    with pytest.raises(Stopped):
+        train(Faulty(config, 5, stop), config, tmp_path)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    train(PriorTask(config), config, tmp_path)
+    assert lines(tmp_path) == lines(whole)
+
+
+def test_another_runs_folder_is_refused(whole, config):
+    other = dataclasses.replace(config, seed=1)
+    with pytest.raises(idm.InputError, match="another configuration"):
+        train(PriorTask(other), other, whole)
+
+
+def test_a_run_that_could_not_begin_claims_nothing(config, tmp_path):
+    wrong = dataclasses.replace(config, data=dataclasses.replace(config.data, folder=str(tmp_path / "none")))
+    with pytest.raises(idm.InputError, match="not a folder"):
+        train(PriorTask(wrong), wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(idm.InputError, match="cannot be written to"):
+        train(PriorTask(config), config, tmp_path / "file" / "run")
+
+
+def test_foreign_checkpoints_are_refused(config, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    for content, words in (({"step": 3}, "not a checkpoint of this model"), ([1], "not a checkpoint of this model")):
+        torch.save(content, path)
+        with pytest.raises(idm.InputError, match=words):
+            train(PriorTask(config), config, tmp_path)
+    path.write_bytes(b"text")
+    with pytest.raises(idm.InputError, match="not a checkpoint of this library"):
+        train(PriorTask(config), config, tmp_path)
+
+
+def test_a_model_that_cannot_be_built_is_refused(config):
+    for model in ({"colour": "red"}, {"block_channels": 3}):
+        with pytest.raises(idm.InputError, match="model must hold arguments of Denoiser"):
+            PriorTask(dataclasses.replace(config, model=model)).build()
+
+
+def test_nothing_held_out_is_allowed(config, tmp_path):
+    config = dataclasses.replace(config, steps=1, data=dataclasses.replace(config.data, validation=0))
+    train(PriorTask(config), config, tmp_path)
+    assert [set(row) >= {"loss"} for row in lines(tmp_path)] == [True]
+
+
+def test_the_learning_rate_rises_then_falls(config):
+    rates = [learning_rate(step, config) for step in range(config.steps)]
+    peak = config.optimiser.lr
+    assert rates[:3] == [peak / 2, peak, peak]
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert learning_rate(config.steps, config) == pytest.approx(peak / 100)
+
+
+def test_the_command(capsys, recipe, folder, tmp_path):
+    words = ["train", "--config", str(recipe), "--data", str(folder), "--seed", "3", "--set", "steps=1"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    assert f"weights: {tmp_path / 'final'}" in capsys.readouterr().out
+    assert "seed: 3" in (tmp_path / "config.yaml").read_text()
+    assert main(["train", "--config", str(recipe), "--set", "task=poem", "--out", str(tmp_path)]) == 1
+    assert "task must be one of prior" in capsys.readouterr().err
