@@ -103,7 +103,7 @@ def test_autocast_is_entered_again_in_backward_and_does_not_leak_into_it():
 
 
 def test_autocast_cache_is_not_poisoned_for_a_module_used_outside_the_chain():
-    """Older torch serves a cast that was cached without gradients; 2.13 does so no more, and this guards the others."""
+    """Older torch serves a cast that was cached without gradients; 2.13 no longer does, so this guards the others."""
     shared = nn.Conv2d(3, 3, 1)
     chain = ReversibleChain([WiredCoupling(shared)])
     x = streams(dtype=torch.float32)
