@@ -18,7 +18,8 @@ def ddim_step(
         clean: x̂₀, (B, 1, H, W).
         epsilon: ε̂, of unit variance, (B, 1, H, W).
         sigma_next: σ_{t−1} ≥ 0.
-        eta: η in [0, 1].
+        eta: η in [0, 1], the share of fresh noise as in DDNM; the exact reverse step of DDPM keeps
+            η = √(1 − σ²_{t−1}/σ²_t).
         noise: n, standard Gaussian, (B, 1, H, W); needed when η > 0.
     """
     if eta == 0:

@@ -119,4 +119,9 @@ def _levels(sigma: Tensor | float, like: Tensor) -> Tensor:
     levels = levels.expand(like.shape[0]) if levels.dim() == 0 else levels
     if levels.shape != (like.shape[0],):
         raise InputError(f"sigma must be one number or ({like.shape[0]},); got shape {tuple(levels.shape)}.")
+    plain = levels.device.type == "cpu" and not levels.requires_grad and type(levels) is Tensor
+    if plain and not bool((levels > 0).all()):
+        raise InputError(
+            f"sigma must be positive; got {levels.tolist()[:4]}; an image without noise needs no denoiser."
+        )
     return levels

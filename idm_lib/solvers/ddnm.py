@@ -8,6 +8,7 @@ from torch import Tensor
 from idm_lib.diffusion.ddim import ddim_step, gaussian_like
 from idm_lib.diffusion.range_null import range_null_step
 from idm_lib.diffusion.schedules import NoiseSchedule
+from idm_lib.errors import InputError
 from idm_lib.operators.base import check_measurements
 from idm_lib.solvers.base import (
     Progress,
@@ -43,6 +44,8 @@ def ddnm(
     """
     total = check_iterations(iterations, 100)
     check_prior(prior, "ddnm")
+    if not 0 <= eta <= 1:
+        raise InputError(f"eta must lie in [0, 1], the share of fresh noise; got {eta!r}.")
     sigmas = NoiseSchedule.geometric(sigma_min, sigma_max, total).sigmas.tolist()
     generator = torch.Generator().manual_seed(seed)
     recorder = Recorder(total, progress, keep_intermediates)
