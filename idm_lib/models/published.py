@@ -32,7 +32,7 @@ _BY_POSITION = re.compile(r"^(unet\.(down|up)_blocks\.(\d+))\.rev_module_lists?\
 def _module_at(direction: str, level: int, run: int, position: int) -> str:
     """The name, within its block, of the body at a position of a wired run."""
     if direction == "up":
-        order = [f"{kind}" for i in range(3) for kind in (f"resnets.{i}", *_around(i))][1:]
+        order = [name for i in range(3) for name in (f"resnets.{i}", *_around(i))][1:]
     else:
         first = (
             [] if (level > 0 and run == 0) else [f"resnets.{run}"]
