@@ -1,6 +1,7 @@
 """The numbers that make a U-Net: tiny, Stable Diffusion's and every ablation are one class with other numbers."""
 
 from dataclasses import dataclass
+from math import inf
 
 from idm_lib.errors import InputError
 from idm_lib.reversible.couplings import V_RANGE
@@ -21,12 +22,15 @@ class UNetConfig:
         norm_groups: groups of every group norm.
         bottleneck_repeat: how often the bottleneck's channels are repeated before the first up block (2 in the
             pruned Stable Diffusion U-Net, whose first up block expects the removed mid block's 1280).
-        noise_channels: width of the noise embedding; 0 for a network that is not told the noise level.
+        noise_channels: width of the noise embedding, even; 0 for a network that is not told the noise level.
         wired: whether shape-preserving blocks are wired (reversible) or run as plain residual blocks.
-        v: first value of every wiring scalar.
-        v_range: bounds on the effective wiring scalars.
+        v: first value of every wiring scalar, within ``v_range``.
+        v_range: bounds on the effective wiring scalars, 0 < lo ≤ hi.
         one_pair: whether the pair of streams runs on through all layers of a down block, merged only for the skips,
             as in the paper; otherwise it is merged and doubled anew after each layer.
+
+    Raises:
+        InputError: numbers that do not fit together.
     """
 
     in_channels: int = 4
@@ -48,6 +52,26 @@ class UNetConfig:
         levels = len(self.block_channels)
         object.__setattr__(self, "block_channels", tuple(self.block_channels))
         object.__setattr__(self, "v_range", tuple(self.v_range))
+        for name in (
+            "in_channels",
+            "layers_per_block",
+            "steps",
+            "attention_heads",
+            "norm_groups",
+            "bottleneck_repeat",
+        ):
+            _check_count(name, getattr(self, name), 1)
+        for channels in self.block_channels:
+            _check_count("every level's channels", channels, 1)
+        if not levels:
+            raise InputError("block_channels needs one entry for each level; got none; the default is (320, 640).")
+        _check_count("noise_channels", self.noise_channels, 0)
+        if self.noise_channels % 2:
+            raise InputError(
+                f"noise_channels must be even, sines and cosines in pairs; got {self.noise_channels}; "
+                f"use {self.noise_channels + 1}."
+            )
+        _check_wiring(self.v, self.v_range)
         for name in ("attention", "injectors"):
             flags = getattr(self, name)
             flags = (False,) * levels if flags is None else tuple(flags)
@@ -63,3 +87,23 @@ class UNetConfig:
                 raise InputError(f"{channels} channels do not divide into {self.attention_heads} attention heads.")
             if self.injectors[level] and channels % (block := 4 ** (level + 1)):
                 raise InputError(f"injectors at level {level} need a multiple of {block} channels; got {channels}.")
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+
+
+def _check_wiring(v: float, v_range: tuple[float, ...]) -> None:
+    """The inverse divides by v, so no bound may reach 0; a v outside its bounds would not be the one that is used."""
+    if not all(_is_number(bound) for bound in v_range) or len(v_range) != 2 or not 0 < v_range[0] <= v_range[1] < inf:
+        raise InputError(f"v_range must be two numbers with 0 < low ≤ high; got {v_range}; the default is {V_RANGE}.")
+    if not _is_number(v):
+        raise InputError(f"v must be a number; got {v!r}; the paper's is 0.5.")
+    if not v_range[0] <= v <= v_range[1]:
+        low, high = v_range
+        raise InputError(f"v must lie in its range {low:g} … {high:g}; got {v:g}; or give another v_range.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

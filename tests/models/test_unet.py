@@ -78,11 +78,28 @@ def test_any_depth_and_any_image(levels):
         ({"norm_groups": 3}, "divide into 3 groups; got 8"),
         ({"attention": (True, True), "attention_heads": 3}, "3 attention heads"),
         ({"injectors": (False, True), "block_channels": (8, 24)}, "multiple of 16 channels; got 24"),
+        ({"v": 5}, "range 0.1 … 0.9; got 5"),
+        ({"v": 0.05}, "range 0.1 … 0.9; got 0.05"),
+        ({"v": float("nan")}, "range 0.1 … 0.9; got nan"),
+        ({"v": "half"}, "v must be a number; got 'half'"),
+        ({"v_range": (0.0, 0.9)}, "0 < low ≤ high; got .*0.0, 0.9"),
+        ({"v_range": (0.9, 0.1)}, "0 < low ≤ high"),
+        ({"v_range": (0.1,)}, "two numbers"),
+        ({"noise_channels": 7}, "must be even.*got 7; use 8"),
+        ({"noise_channels": -2}, "noise_channels must be a whole number of at least 0; got -2"),
+        ({"layers_per_block": 0}, "layers_per_block must be a whole number of at least 1; got 0"),
+        ({"block_channels": (8, 16.0)}, "channels must be a whole number of at least 1; got 16.0"),
+        ({"block_channels": (), "attention": ()}, "block_channels needs one entry"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(changes, words):
     with pytest.raises(idm.InputError, match=words):
         UNetConfig(**TINY | changes)
+
+
+def test_a_small_first_v_is_welcome_in_a_range_that_holds_it():
+    unet = ReversibleUNet(UNetConfig(**TINY, v=0.05, v_range=(0.02, 0.9)))
+    assert unet.down_blocks[0].runs[0].v[0].item() == pytest.approx(0.05)
 
 
 def test_noise_embeddings_are_smooth_and_tell_levels_apart():
