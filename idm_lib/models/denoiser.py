@@ -72,7 +72,8 @@ class Denoiser(ModelMixin, ConfigMixin):
             sigma: σ > 0, one number or (B,).
 
         Returns:
-            The clean image's estimate, (B, 1, H, W), not clamped.
+            The clean image's estimate, (B, 1, H, W), not clamped, in the dtype of ``noisy``; only the network inside
+            runs in its weights' own.
 
         Raises:
             InputError: not (B, 1, H, W), or σ not positive.

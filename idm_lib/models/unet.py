@@ -5,6 +5,7 @@ under Stable Diffusion's key names, so that a pretrained state dict loads by dro
 "Pruned U-Net"). Skips, the noise level and the measurements are arguments, never buffers.
 """
 
+import torch
 from torch import Tensor, nn
 
 from idm_lib.models.blocks import DownBlock, Surroundings, UpBlock
@@ -38,6 +39,11 @@ class ReversibleUNet(nn.Module):
         """The input's height and width must be multiples of this."""
         return 2 ** (len(self.config.block_channels) - 1)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the input must be in: the dtype of the weights."""
+        return self.conv_in.weight.dtype
+
     def forward(self, x: Tensor, sigma: Tensor | None = None, around: Surroundings | None = None) -> Tensor:
         """Evaluate.
 
@@ -69,12 +75,14 @@ def on_image(
 ) -> Tensor:
     """Run the U-Net on grey images of any size: pad, 2 × 2 pixels to 4 channels, U-Net, back, crop.
 
-    Only here is anything padded; the measurements never are. image (B, 1, H, W) → (B, 1, H, W).
+    Only here is anything padded; the measurements never are. The network runs in its weights' dtype whatever the
+    image's is, and the result is in the image's. image (B, 1, H, W) → (B, 1, H, W).
     """
-    height, width = image.shape[-2:]
+    height, width, dtype = *image.shape[-2:], image.dtype
+    image = image.to(unet.dtype)
     multiple = 2 * unet.multiple
     bottom, right = -height % multiple, -width % multiple
     if bottom or right:
         image = nn.functional.pad(image, (0, right, 0, bottom), mode="replicate")
     out = nn.functional.pixel_shuffle(unet(nn.functional.pixel_unshuffle(image, 2), sigma, around), 2)
-    return out[..., :height, :width]
+    return out[..., :height, :width].to(dtype)

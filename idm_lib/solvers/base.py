@@ -34,6 +34,9 @@ class Solution:
 class Solver(Protocol):
     """Reconstruct images from measurements, without training.
 
+    The image has the dtype that the operator computes in, which is y's, but float32 at least; a prior of another
+    dtype is evaluated in its own.
+
     Args of the call:
         y: measurements, (B, M), finite.
         op: the operator that took them (``A``, ``A_adjoint``, ``A_dagger``; for some also ``true_ratio``).

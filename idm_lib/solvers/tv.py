@@ -12,6 +12,7 @@ from idm_lib.operators.base import check_measurements
 from idm_lib.solvers.base import Progress, Recorder, Solution, check_iterations
 
 
+@torch.no_grad()
 def tv(
     y: Tensor,
     op: Any,
@@ -28,7 +29,7 @@ def tv(
 
     x ← prox_{λ TV}(z − Aᵀ(A z − y)), z = x + momentum (Beck and Teboulle, SIAM J. Imaging Sci. 2(1), 2009); the
     prox is scikit-image's (Chambolle, J. Math. Imaging Vis. 20, 2004). The step length is 1, since A's rows are
-    orthonormal. Ends with a projection onto the measurements.
+    orthonormal. Ends with a projection onto the measurements. No gradient passes through it: the prox is numpy's.
 
     Args and errors: see :class:`~idm_lib.solvers.base.Solver`; ``prior`` and ``seed`` play no part. And:
         first_weight, last_weight: λ's course, tuned on held-out training images (results/tuning.json).

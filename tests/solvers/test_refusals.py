@@ -1,10 +1,12 @@
-"""Levels and shares outside their range are refused in one sentence."""
+"""What solvers make of unusual input: refused in one sentence, or understood."""
+
+import copy
 
 import pytest
 import torch
 
 import idm_lib as idm
-from idm_lib.solvers import ddnm
+from idm_lib.solvers import METHODS, ddnm, get_solver
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +26,26 @@ def test_a_share_of_fresh_noise_must_be_a_share(prior, eta):
     op = idm.BlockCS((8, 8), 0.5)
     with pytest.raises(idm.InputError, match="eta must lie in"):
         ddnm(op.A(torch.rand(1, 1, 8, 8)), op, prior, iterations=2, eta=eta)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("measured", "weights"), [(torch.float64, torch.float32), (torch.float32, torch.float64)])
+def test_measurements_and_prior_may_differ_in_dtype(prior, name, measured, weights):
+    """The image follows y, in whose precision it explains them; the network runs in its own."""
+    op = idm.BlockCS((8, 8), 0.5)
+    y = op.A(torch.rand(2, 1, 8, 8, dtype=measured, generator=torch.Generator().manual_seed(0)))
+    same, other = copy.deepcopy(prior).to(measured), copy.deepcopy(prior).to(weights)
+    found = get_solver(name)(y, op, other, iterations=3).image
+    assert found.dtype == measured
+    assert torch.allclose(op.A(found), y, atol=1e-10 if measured == torch.float64 else 1e-5)
+    assert torch.allclose(found, get_solver(name)(y, op, same, iterations=3).image, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_measurements_that_need_a_gradient_are_no_obstacle(prior, name):
+    op = idm.BlockCS((8, 8), 0.5)
+    y = op.A(torch.rand(1, 1, 8, 8))
+    expected = get_solver(name)(y, op, prior, iterations=3).image
+    found = get_solver(name)(y.clone().requires_grad_(), op, prior, iterations=3).image
+    assert torch.equal(found, expected)
+    assert found.requires_grad == (name == "pinv"), "A⁺ is linear and differentiable; the others are algorithms"
