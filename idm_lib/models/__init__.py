@@ -3,6 +3,14 @@
 from idm_lib.models.config import UNetConfig
 from idm_lib.models.denoiser import Denoiser
 from idm_lib.models.idm import InvertibleDiffusion
+from idm_lib.models.stable_diffusion import PruningReport, load_stable_diffusion
 from idm_lib.models.unet import ReversibleUNet
 
-__all__ = ["Denoiser", "InvertibleDiffusion", "ReversibleUNet", "UNetConfig"]
+__all__ = [
+    "Denoiser",
+    "InvertibleDiffusion",
+    "PruningReport",
+    "ReversibleUNet",
+    "UNetConfig",
+    "load_stable_diffusion",
+]

@@ -14,6 +14,7 @@ from idm_lib.memory import MemoryPolicy
 from idm_lib.models.config import UNetConfig
 from idm_lib.models.published import from_published_layout, read_published
 from idm_lib.models.runs import BlockMemory, PlainRun, WiredRun
+from idm_lib.models.stable_diffusion import load_stable_diffusion
 from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars
 from idm_lib.models.storage import load_folder, resolve
 from idm_lib.models.unet import ReversibleUNet
@@ -151,6 +152,21 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             InputError: nothing of that name, or files that are missing, broken or of another model.
         """
         return load_folder(super().from_pretrained, resolve(name), cls.__name__, **kwargs)
+
+    @classmethod
+    def from_stable_diffusion(cls, source: str | Path, steps: int = 3, **config: Any) -> Self:
+        """Start from Stable Diffusion's U-Net: what the paper drops is dropped, what it adds is new.
+
+        Args:
+            source: a diffusers folder (a pipeline's, or its ``unet/``), or a hub id.
+            steps: T.
+            config: see :func:`~idm_lib.models.stable_diffusion.load_stable_diffusion`, which also gives a report of
+                what was used, dropped and new.
+
+        Raises:
+            InputError: no such U-Net, one of another make, or numbers that contradict it.
+        """
+        return load_stable_diffusion(cls, source, steps, **config)[0]
 
     @classmethod
     def from_published(cls, source: Mapping[str, Tensor] | str | Path, steps: int = 3) -> Self:

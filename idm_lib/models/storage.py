@@ -32,13 +32,17 @@ def resolve(name: str | Path) -> str:
         return str(files("idm_lib") / "weights" / text)
     if Path(text).is_dir():
         return text
-    looks_like_hub = text.count("/") == 1 and not text.startswith((".", "/", "~"))
-    if looks_like_hub and not Path(text).parent.is_dir():  # runs/prior beside a folder runs/ is a misspelt folder
+    if is_hub_id(text):
         return text
     raise InputError(
         f"there are no weights at {text!r}; expected a shipped name ({', '.join(shipped_names()) or 'none'}), "
         "a folder that save_pretrained wrote, or a hub id such as owner/name."
     )
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a name reads as ``owner/name``; runs/prior beside a folder runs/ is a misspelt folder."""
+    return text.count("/") == 1 and not text.startswith((".", "/", "~")) and not Path(text).parent.is_dir()
 
 
 def load_folder(load: Callable[..., Model], where: str, kind: str, **kwargs: Any) -> Model:

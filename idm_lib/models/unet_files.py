@@ -1,0 +1,170 @@
+"""The files of a diffusers U-Net: found in a folder or fetched from the hub, and read without running any code."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.utils import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from idm_lib.errors import InputError
+from idm_lib.models.storage import is_hub_id
+
+_KIND = "UNet2DConditionModel"
+
+
+@dataclass(frozen=True)
+class UNetFiles:
+    """A U-Net on the disk.
+
+    Args:
+        source: what it was asked for as.
+        config: its ``config.json``.
+        files: the file that holds each tensor.
+        shapes: of each tensor.
+    """
+
+    source: str
+    config: dict[str, Any]
+    files: dict[str, Path]
+    shapes: dict[str, tuple[int, ...]]
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, as it is stored.
+
+        Raises:
+            InputError: NaN or infinite numbers in it.
+        """
+        with safe_open(self.files[name], framework="pt") as file:
+            value = file.get_tensor(name)
+        if not bool(value.isfinite().all()):
+            raise InputError(f"{self.files[name]} holds NaN or infinite numbers in {name!r}; get a whole copy of it.")
+        return value
+
+
+def find_unet(source: str | Path, variant: str | None = None, revision: str | None = None) -> UNetFiles:
+    """Find a U-Net's configuration and tensors; nothing but these is fetched, and no tensor is read yet.
+
+    Args:
+        source: a pipeline's folder (with ``unet/`` in it), a U-Net's own folder, or the hub id of either.
+        variant: as ``"fp16"`` in ``diffusion_pytorch_model.fp16.safetensors``; None for the full precision where it
+            is there, and for ``fp16`` otherwise.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        InputError: nothing there, no network, not a ``UNet2DConditionModel``, no safetensors, or a broken file.
+    """
+    where = Path(source)
+    hub = None
+    if where.is_dir():
+        fetch: Callable[[str], Path | None] = lambda name: path if (path := where / name).is_file() else None  # noqa: E731
+    elif is_hub_id(str(source)):
+        fetch = hub = _Hub(str(source), revision)
+    else:
+        raise InputError(
+            f"there is no Stable Diffusion at {str(source)!r}; expected a diffusers folder (a pipeline's, or its "
+            "unet/) or a hub id such as owner/name."
+        )
+    for prefix in ("unet/", ""):
+        if config_path := fetch(f"{prefix}config.json"):
+            break
+    else:
+        raise InputError(
+            (hub and hub.unreachable)
+            or f"{source} has neither unet/config.json nor config.json; expected a diffusers folder."
+        )
+    config = _read_config(config_path)
+    for each in (variant,) if variant else (None, "fp16"):
+        if files := _weights(fetch, prefix, each):
+            break
+    else:
+        wanted = f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+        raise InputError(
+            (hub and hub.unreachable)
+            or f"{source} has no {prefix}{wanted}, whole or in shards; pickled weights are not read: save it "
+            "anew with safe_serialization=True."
+        )
+    return UNetFiles(str(source), config, files, _shapes(files))
+
+
+class _Hub:
+    """Files of one hub repository, each fetched when asked for; the hub's cache is used when it is out of reach."""
+
+    def __init__(self, repository: str, revision: str | None) -> None:
+        self.repository, self.revision = repository, revision
+        self.unreachable: str | None = None
+
+    def __call__(self, name: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(self.repository, name, revision=self.revision))
+        except LocalEntryNotFoundError:
+            self.unreachable = (
+                f"{name} of {self.repository} is not in the local cache and the hub could not be reached; connect to "
+                "the network once, or give the path of a downloaded folder."
+            )
+            return None
+        except EntryNotFoundError:
+            return None
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{self.repository} could not be fetched from the hub: {first.rstrip('.')}.") from None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+        found = config["_class_name"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError(f"{path} is not the configuration of a {_KIND}; get a whole copy of the file.") from None
+    if found != _KIND:
+        raise InputError(f"{path} is the configuration of a {found}; expected a {_KIND}, as Stable Diffusion's is.")
+    return config
+
+
+def _weights(fetch: Callable[[str], Path | None], prefix: str, variant: str | None) -> dict[str, Path] | None:
+    """The file of each tensor, from one file or an index of several; None if there is neither."""
+    stem, mark = f"{prefix}diffusion_pytorch_model", f".{variant}" if variant else ""
+    if path := fetch(f"{stem}{mark}.safetensors"):
+        return dict.fromkeys(_names(path), path)
+    index = fetch(f"{stem}.safetensors.index{mark}.json") or fetch(f"{stem}{mark}.safetensors.index.json")
+    if index is None:
+        return None
+    try:
+        shards = dict(json.loads(index.read_text())["weight_map"])
+        names = {str(name) for name in shards.values()}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{index} is not an index of weights; get a whole copy of the file.") from None
+    found: dict[str, Path] = {}
+    for name in sorted(names):
+        path = fetch(f"{prefix}{name}") if Path(name).name == name and name.endswith(".safetensors") else None
+        if path is None:
+            raise InputError(
+                f"{index} names {name!r}, which is not a safetensors file beside it; get all the shards."
+            )
+        found |= dict.fromkeys(_names(path), path)
+    missing = sorted(set(shards) - set(found))
+    if missing:
+        raise InputError(
+            f"{index} lists {missing[0]!r}, which none of its files holds; get all files of one version."
+        )
+    return found
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is broken ({error}); get a whole copy of the file.") from None
+
+
+def _shapes(files: dict[str, Path]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in dict.fromkeys(files.values()):
+        with safe_open(path, framework="pt") as file:
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return shapes
