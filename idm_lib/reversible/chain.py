@@ -1,6 +1,7 @@
 """A chain of invertible links, with a choice of what its backward pass stores and what it recomputes."""
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from idm_lib.reversible.couplings import Coupling
 from idm_lib.reversible.drift import DriftLog
 from idm_lib.reversible.forward import run
 from idm_lib.reversible.function import ReversibleFunction
-from idm_lib.reversible.parameters import parameters_of, refuse_batch_norm
+from idm_lib.reversible.parameters import parameters_of, refuse_batch_norm, turns
 from idm_lib.reversible.rounding import AUTO, EXACT, INPUT, MEMORY, make_plan
 from idm_lib.reversible.spec import Ref, Spec
 
@@ -95,10 +96,11 @@ class ReversibleChain(nn.Module):
         """
         if memory not in MEMORY:
             raise InputError(f"expected memory as one of {', '.join(MEMORY)}, got {memory!r}")
-        spec, tensors = self._prepare(x1, x2, extras, memory, frozenset(replay), drift)
         recompute = memory != "store" and len(self.links) > 0 and torch.is_grad_enabled()
-        if not recompute or not any(t.requires_grad for t in (x1, x2, *tensors)):
-            return run(spec, x1, x2, tensors)
+        with self._turn():
+            spec, tensors = self._prepare(x1, x2, extras, memory, frozenset(replay), drift)
+            if not recompute or not any(t.requires_grad for t in (x1, x2, *tensors)):
+                return run(spec, x1, x2, tensors)
         for label, link in zip(spec.labels, self.links, strict=True):
             refuse_batch_norm(link, label)
         return ReversibleFunction.apply(spec, x1, x2, *tensors)
@@ -112,12 +114,19 @@ class ReversibleChain(nn.Module):
         Raises:
             InputError: shapes, devices or extras do not fit.
         """
-        spec, tensors = self._prepare(y1, y2, extras, "store", frozenset(), None)
-        dtype = spec.plan.stream_dtype if self.stream_dtype != EXACT else torch.float64
-        x1, x2 = y1.to(dtype), y2.to(dtype)
-        for index in reversed(range(len(self.links))):
-            x1, x2 = self._inverse_of(index, spec, tensors, x1, x2)
-        return x1.to(spec.plan.io_dtype), x2.to(spec.plan.io_dtype)
+        with self._turn():
+            spec, tensors = self._prepare(y1, y2, extras, "store", frozenset(), None)
+            dtype = spec.plan.stream_dtype if self.stream_dtype != EXACT else torch.float64
+            x1, x2 = y1.to(dtype), y2.to(dtype)
+            for index in reversed(range(len(self.links))):
+                x1, x2 = self._inverse_of(index, spec, tensors, x1, x2)
+            return x1.to(spec.plan.io_dtype), x2.to(spec.plan.io_dtype)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """While a graph is built on the parameters, no other thread may have stand-ins in their place."""
+        if not torch.is_grad_enabled():
+            return nullcontext()
+        return turns(module for module in self.modules() if module._parameters)
 
     def _inverse_of(
         self, index: int, spec: Spec, tensors: Sequence[Tensor], y1: Tensor, y2: Tensor

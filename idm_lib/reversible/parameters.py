@@ -4,11 +4,16 @@ Autograd gives a custom Function gradients only for tensors it was *given*. A bo
 from its modules. So the chain passes every parameter, and its backward pass evaluates the body on detached
 stand-ins for them. Hooks that users put on parameters then run once, on the whole gradient, and a
 ``torch.func.functional_call`` that has ended by the time of the backward pass still gets its own gradient.
+
+While stand-ins are in place, a second thread that built a graph on the same module would build it on them, and its
+gradients would be lost. So a chain takes turns with other threads over the modules that it shares with them; see
+:func:`turns`. Modules that are not shared are never waited for.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +32,53 @@ def parameters_of(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
                 yield owner, key, parameter
 
 
+class _Turn:
+    """A module's lock, kept among its attributes; a copy of the module gets one of its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return type(self), ()  # a lock cannot be pickled, and there is nothing in it to keep
+
+
+@contextmanager
+def turns(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Keep other threads from building a graph on these modules' parameters, or putting stand-ins there.
+
+    One order for all threads, and reentrant, so that a chain inside a body of another finds what is held already
+    and no two threads wait for each other. Evaluations without gradients need no turn: stand-ins have the
+    parameters' own memory. Whoever evaluates a shared module with gradients, but not through a chain, or lists its
+    parameters, takes none: there, threads must see to it themselves.
+    """
+    found = {id(module): module for module in modules}
+    held = []
+    try:
+        for key in sorted(found):
+            lock = found[key].__dict__.setdefault("_reversible_turn", _Turn()).lock
+            lock.acquire()
+            held.append(lock)
+        yield
+    finally:
+        for lock in reversed(held):
+            lock.release()
+
+
 @contextmanager
 def stand_ins(slots: Sequence[Slot], tensors: Mapping[int, Tensor]) -> Iterator[None]:
     """Put ``tensors[number]`` in the place of each slot's parameter, and the parameter back at the end."""
-    held = [owner._parameters[key] for owner, key, _ in slots]
-    try:
-        for owner, key, number in slots:
-            owner._parameters[key] = tensors[number]  # type: ignore[assignment]
-        yield
-    finally:
-        for (owner, key, _), parameter in zip(slots, held, strict=True):
-            owner._parameters[key] = parameter
+    with turns(owner for owner, _, _ in slots):
+        held = [owner._parameters[key] for owner, key, _ in slots]
+        try:
+            for owner, key, number in slots:
+                owner._parameters[key] = tensors[number]  # type: ignore[assignment]
+            yield
+        finally:
+            for (owner, key, _), parameter in zip(slots, held, strict=True):
+                owner._parameters[key] = parameter
 
 
 def check_nothing_hidden(result: Tensor, known: Iterable[Tensor], label: str) -> None:
