@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from typing import Self
 
+import torch
+
 from idm_lib.errors import InputError
+from idm_lib.reversible.rounding import AUTO, checked_stream_dtype
 
 KINDS = ("store", "checkpoint", "invert")
+ALL = "all"
 NAMES = ("store", "paper", "lean", "default", "fast")
 
 
@@ -20,27 +24,41 @@ class MemoryPolicy:
         steps: ``"store"`` everything inside a step; ``"checkpoint"`` each step's input, two grey images, and compute
             the step again; or ``"invert"`` the steps.
         blocks: the same choice for the chains inside the network.
-        keep_steps: how many steps, the last ones, keep what their chains need instead of being computed again. The
-            last step's is needed at once, so 1 costs no memory.
-        keep_attention: keep what attention returns and do not compute it again.
+        keep_steps: how many steps, the last ones, keep what their chains need instead of being computed again;
+            ``"all"`` for every step, whatever T is. The last step's is needed at once, so 1 costs no memory.
+        keep_attention: keep what attention returns and do not compute it again, at either level.
+        streams: what inverted blocks hold their streams in, as ``stream_dtype`` of
+            :class:`~idm_lib.reversible.ReversibleChain`: ``"auto"`` cures rounding where bodies run in half
+            precision, ``"input"`` does not, ``"exact"`` and floating-point dtypes are taken at their word.
 
     Raises:
-        InputError: a kind is unknown, or ``keep_steps`` is not a number of steps.
+        InputError: a kind is unknown, ``keep_steps`` is not a number of steps, or ``streams`` are of no known kind.
     """
 
     steps: str = "checkpoint"
     blocks: str = "invert"
-    keep_steps: int = 1
+    keep_steps: int | str = 1
     keep_attention: bool = True
+    streams: torch.dtype | str = AUTO
 
     def __post_init__(self) -> None:
         for level in ("steps", "blocks"):
             if getattr(self, level) not in KINDS:
                 raise InputError(f"expected {level} as one of {', '.join(KINDS)}, got {getattr(self, level)!r}")
-        if isinstance(self.keep_steps, bool) or not isinstance(self.keep_steps, int) or self.keep_steps < 0:
-            raise InputError(f"expected keep_steps as a number of steps, got {self.keep_steps!r}: 0 keeps none")
+        number = isinstance(self.keep_steps, int) and not isinstance(self.keep_steps, bool) and self.keep_steps >= 0
+        if not number and self.keep_steps != ALL:
+            raise InputError(
+                f"expected keep_steps as a number of steps, got {self.keep_steps!r}: 0 keeps none, {ALL!r} all"
+            )
         if not isinstance(self.keep_attention, bool):
             raise InputError(f"expected keep_attention as True or False, got {self.keep_attention!r}")
+        checked_stream_dtype(self.streams)
+
+    def kept_steps(self, steps: int) -> int:
+        """How many of ``steps`` are kept whole; none where all are stored anyway."""
+        if self.steps == "store":
+            return 0
+        return steps if self.keep_steps == ALL else min(self.keep_steps, steps)
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -75,5 +93,5 @@ class MemoryPolicy:
 
     @classmethod
     def fast(cls) -> Self:
-        """Like :meth:`default`, with three steps kept, all of the paper's chain: each layer is evaluated twice."""
-        return cls(keep_steps=3)
+        """Like :meth:`default`, with every step kept: each layer is evaluated twice, however many steps there are."""
+        return cls(keep_steps=ALL)

@@ -120,11 +120,11 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         check_measurements(y)
         policy = memory or MemoryPolicy()
         back_projection = op.A_adjoint(y).to(y.dtype)  # (B, 1, H, W)
-        blocks = BlockMemory(policy.blocks, policy.keep_attention)
+        blocks = BlockMemory(policy.blocks, policy.keep_attention, policy.streams)
         start, bodies, extras = self._steps(y, op, back_projection, blocks)
-        steps = BlockMemory(policy.steps, stream_dtype=torch.float64)  # two grey images: precision costs nothing
-        stored = min(policy.keep_steps, self.config.steps) if policy.steps != "store" else 0
-        return self.chain(start, bodies, extras, steps, stored=stored)[0]
+        # Two grey images: precision costs nothing. Attention kept here too is computed once in all.
+        steps = BlockMemory(policy.steps, policy.keep_attention, torch.float64)
+        return self.chain(start, bodies, extras, steps, stored=policy.kept_steps(self.config.steps))[0]
 
     def _steps(
         self, y: Tensor, op: Any, back_projection: Tensor, blocks: BlockMemory

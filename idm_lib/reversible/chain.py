@@ -14,7 +14,7 @@ from idm_lib.reversible.drift import DriftLog
 from idm_lib.reversible.forward import run
 from idm_lib.reversible.function import ReversibleFunction
 from idm_lib.reversible.parameters import parameters_of, refuse_batch_norm, turns
-from idm_lib.reversible.rounding import AUTO, EXACT, INPUT, MEMORY, make_plan
+from idm_lib.reversible.rounding import AUTO, EXACT, MEMORY, checked_stream_dtype, make_plan
 from idm_lib.reversible.spec import Ref, Spec
 
 Extras = Sequence[Sequence[Any]]
@@ -28,7 +28,7 @@ class ReversibleChain(nn.Module):
         stream_dtype: how the streams are held when they are to be inverted. A floating-point dtype, also used by the
             other kinds of memory; ``"exact"``: fixed point with a remainder buffer, no drift at any depth, log2(1/v)
             bits an element and link; ``"input"``: the inputs' dtype; ``"auto"`` (None means the same): the inputs'
-            dtype, but float64 with anchors where they are needed when bodies run in half precision.
+            dtype, but with anchors or in float64 where that is needed when bodies run in half precision.
         anchor_every: store the pair of streams before every so many links, so that errors grow no further than that;
             0 for never; None leaves it to ``stream_dtype``.
         name: for messages and drift logs.
@@ -56,7 +56,7 @@ class ReversibleChain(nn.Module):
                     f"WiredCoupling(body)"
                 )
         self.links = nn.ModuleList(links)
-        self.stream_dtype = _checked_stream_dtype(AUTO if stream_dtype is None else stream_dtype)
+        self.stream_dtype = checked_stream_dtype(AUTO if stream_dtype is None else stream_dtype)
         if anchor_every is not None and not (isinstance(anchor_every, int) and anchor_every >= 0):
             raise InputError(f"expected anchor_every as a number of links, got {anchor_every!r}: 0 stores no anchor")
         if anchor_every and self.stream_dtype == EXACT:
@@ -194,11 +194,3 @@ def _check_streams(x1: Tensor, x2: Tensor) -> None:
         )
     if not (x1.is_floating_point() and x2.is_floating_point()):
         raise InputError(f"expected floating-point streams, got {x1.dtype} and {x2.dtype}: convert them first")
-
-
-def _checked_stream_dtype(stream_dtype: torch.dtype | str) -> torch.dtype | str:
-    if isinstance(stream_dtype, torch.dtype) and stream_dtype.is_floating_point:
-        return stream_dtype
-    if stream_dtype in (AUTO, EXACT, INPUT):
-        return stream_dtype
-    raise InputError(f"expected stream_dtype as a floating dtype, 'auto', 'exact' or 'input', got {stream_dtype!r}")

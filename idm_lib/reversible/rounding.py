@@ -5,8 +5,10 @@ steeper (tests/reversible/test_drift.py has the formula). With bodies in half pr
 below a body's resolution still moves now and then an input across a rounding boundary, where F jumps by a whole unit
 ε_b of its own. An error δ does so with probability δ/ε_b, so links that amplify by A in all turn the streams' own
 rounding ε_s into a root mean square of about A·√(ε_s·ε_b), not A·ε_s. That stays below ε_b, the error which the
-bodies' precision makes anyway, while A <= √(ε_b/ε_s): with float64 streams 2^22 for bfloat16, 2^21 for float16.
-AUTO applies this rule: float64 streams, and an anchor where the product of 1/v would pass the limit.
+bodies' precision makes anyway, while A <= √(ε_b/ε_s): with float64 streams 2^22 for bfloat16, 2^21 for float16; with
+float32 streams 2^8 and 2^6.5. AUTO applies this rule, with an anchor where the product of 1/v would pass the limit:
+in float32 streams or in float64, whichever stores fewer bytes. So a few links at v = 0.5 need no cure, a dozen an
+anchor, and long chains float64.
 """
 
 import math
@@ -52,6 +54,19 @@ class Plan:
         return FloatStreams(self.stream_dtype) if self.stream_dtype else ExactStreams(self.weights, words)
 
 
+def checked_stream_dtype(stream_dtype: torch.dtype | str) -> torch.dtype | str:
+    """Return what was given.
+
+    Raises:
+        InputError: neither a floating-point dtype nor one of the names.
+    """
+    if isinstance(stream_dtype, torch.dtype) and stream_dtype.is_floating_point:
+        return stream_dtype
+    if isinstance(stream_dtype, str) and stream_dtype in (AUTO, EXACT, INPUT):
+        return stream_dtype
+    raise InputError(f"expected stream_dtype as a floating dtype, 'auto', 'exact' or 'input', got {stream_dtype!r}")
+
+
 def make_plan(
     links: Sequence[Coupling],
     io_dtype: torch.dtype,
@@ -78,19 +93,35 @@ def make_plan(
     body_dtype = ambient.half_dtype or (io_dtype if io_dtype in HALF_DTYPES else None)
     if body_dtype is None:
         return Plan(io_dtype, io_dtype, (), every)
-    if anchor_every is None:
-        every = anchors_for([link.amplification() for link in links], body_dtype)
-    return Plan(io_dtype, torch.float64, (), every)
+    if anchor_every is not None:
+        return Plan(io_dtype, torch.float64, (), every)
+    dtype, every = leanest_cure([link.amplification() for link in links], io_dtype, body_dtype)
+    return Plan(io_dtype, dtype, (), every)
 
 
-def anchors_for(amplifications: Sequence[float], body_dtype: torch.dtype) -> frozenset[int]:
-    """Return the links to store an anchor at, so that float64 streams stay below the bodies' own rounding.
+def leanest_cure(
+    amplifications: Sequence[float], io_dtype: torch.dtype, body_dtype: torch.dtype
+) -> tuple[torch.dtype, frozenset[int]]:
+    """Return the streams' dtype, no less than ``io_dtype``, and the anchors that together store the fewest bytes.
+
+    What is stored is a pair at the end and one at each anchor; float32 where both dtypes store the same.
+    """
+    dtypes = [dtype for dtype in (torch.float32, torch.float64) if torch.promote_types(dtype, io_dtype) == dtype]
+    cures = [(dtype, anchors_for(amplifications, body_dtype, dtype)) for dtype in dtypes]
+    return min(cures, key=lambda cure: cure[0].itemsize * (1 + len(cure[1])))
+
+
+def anchors_for(
+    amplifications: Sequence[float], body_dtype: torch.dtype, stream_dtype: torch.dtype = torch.float64
+) -> frozenset[int]:
+    """Return the links to store an anchor at, so that rebuilt streams stay below the bodies' own rounding.
 
     Args:
         amplifications: each link's 1/v, first link first.
         body_dtype: precision in which the bodies are evaluated.
+        stream_dtype: precision in which the streams are held.
     """
-    limit = math.sqrt(torch.finfo(body_dtype).eps / torch.finfo(torch.float64).eps)
+    limit = math.sqrt(torch.finfo(body_dtype).eps / torch.finfo(stream_dtype).eps)
     anchors, product = set(), 1.0
     for index in reversed(range(len(amplifications))):
         if product * amplifications[index] > limit and product > 1.0:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 import idm_lib as idm
 from idm_lib.memory.policy import NAMES
@@ -31,6 +32,9 @@ def test_policies_cannot_be_changed():
         ({"keep_steps": -1}, "keep_steps as a number of steps, got -1"),
         ({"keep_steps": 1.5}, "keep_steps"),
         ({"keep_steps": True}, "keep_steps"),
+        ({"keep_steps": "most"}, "got 'most': 0 keeps none, 'all' all"),
+        ({"streams": "thin"}, "stream_dtype as a floating dtype"),
+        ({"streams": torch.int64}, "stream_dtype as a floating dtype"),
         ({"keep_attention": "yes"}, "keep_attention as True or False"),
     ],
 )
@@ -42,3 +46,11 @@ def test_wrong_values_are_refused(wrong, message):
 def test_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(idm.InputError, match="store, paper, lean, default, fast, got 'best'"):
         idm.MemoryPolicy.named("best")
+
+
+@pytest.mark.parametrize("steps", [1, 3, 50])
+def test_how_many_steps_are_kept(steps):
+    kept = {name: idm.MemoryPolicy.named(name).kept_steps(steps) for name in NAMES}
+    assert kept == {"store": 0, "paper": 0, "lean": 1, "default": 1, "fast": steps}
+    assert idm.MemoryPolicy(keep_steps=2).kept_steps(steps) == min(2, steps)
+    assert idm.MemoryPolicy(steps="store", keep_steps=2).kept_steps(steps) == 0, "all are stored anyway"

@@ -7,7 +7,7 @@ from torch import nn
 
 from idm_lib.reversible import ReversibleChain, WiredCoupling
 from idm_lib.reversible.ambient import Ambient
-from idm_lib.reversible.rounding import anchors_for, make_plan
+from idm_lib.reversible.rounding import anchors_for, leanest_cure, make_plan
 
 
 def gradients_of(vs, memory, dtype=torch.float32, autocast=None, gain=2.0, **options):
@@ -79,6 +79,19 @@ def test_auto_places_anchors_by_the_product_of_amplifications():
     assert anchors_for([10.0] * 20, torch.float16) == frozenset({2, 8, 14})
     assert anchors_for([1.0] * 500, torch.float16) == frozenset()
     assert anchors_for([1e9, 1e9, 1e9], torch.float16) == frozenset({1, 2})
+
+
+def test_auto_takes_the_leaner_of_float32_and_float64():
+    """Bytes an element that are stored: a pair at the end and one at each anchor."""
+    for half, links, dtype, anchors in (
+        (torch.float16, 6, torch.float32, set()),
+        (torch.float16, 7, torch.float32, {1}),
+        (torch.bfloat16, 8, torch.float32, set()),
+        (torch.float16, 13, torch.float64, set()),  # float32 would need two anchors
+        (torch.float16, 40, torch.float64, {19}),
+    ):
+        assert leanest_cure([2.0] * links, torch.float32, half) == (dtype, anchors)
+    assert leanest_cure([2.0] * 3, torch.float64, torch.float16) == (torch.float64, frozenset()), "never less"
 
 
 def test_autocast_is_entered_again_in_backward_and_does_not_leak_into_it():
