@@ -21,6 +21,8 @@ _PUBLIC = {
     "MemoryPolicy": "idm_lib.memory",
     "Denoiser": "idm_lib.models",
     "InvertibleDiffusion": "idm_lib.models",
+    "InferenceOptions": "idm_lib.models",
+    "optimised": "idm_lib.models",
 }
 __all__ = ["__version__", *_PUBLIC]
 
