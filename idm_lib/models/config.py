@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from idm_lib.errors import InputError
+from idm_lib.operators import BlockCS
 from idm_lib.reversible.couplings import V_RANGE
 
 
@@ -87,6 +89,26 @@ class UNetConfig:
                 raise InputError(f"{channels} channels do not divide into {self.attention_heads} attention heads.")
             if self.injectors[level] and channels % (block := 4 ** (level + 1)):
                 raise InputError(f"injectors at level {level} need a multiple of {block} channels; got {channels}.")
+
+
+def check_record(ratios: tuple[float, float], operator: dict[str, Any] | None) -> None:
+    """Refuse a record of what a model was trained on that no operator could be built from.
+
+    Args:
+        ratios: lowest and highest γ, in (0, 1].
+        operator: of BlockCS's numbers those that were fixed in training, as ``{"seed": 0, "block_size": 32}``.
+
+    Raises:
+        InputError: ratios out of order or range, unknown names, or numbers that BlockCS refuses.
+    """
+    if len(ratios) != 2 or not all(_is_number(ratio) for ratio in ratios) or not 0 < ratios[0] <= ratios[1] <= 1:
+        raise InputError(f"ratios must be the lowest and highest in (0, 1], as (0.01, 0.5); got {ratios}.")
+    if operator is None:
+        return
+    fixed = {"operator", "block_size", "seed", "noise_std"}
+    if not isinstance(operator, dict) or not set(operator) <= fixed:
+        raise InputError(f"operator must be a dict with some of {', '.join(sorted(fixed))}; got {operator!r}.")
+    BlockCS.from_config({"operator": "BlockCS", "image_size": (1, 1), "ratio": 1.0} | operator)
 
 
 def _check_count(name: str, value: int, least: int) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from idm_lib.errors import InputError
 from idm_lib.memory import MemoryPolicy
-from idm_lib.models.config import UNetConfig
+from idm_lib.models.config import UNetConfig, check_record
 from idm_lib.models.published import from_published_layout, read_published
+from idm_lib.models.publishing import save_folder, upload
 from idm_lib.models.runs import BlockMemory, PlainRun, WiredRun
 from idm_lib.models.stable_diffusion import load_stable_diffusion
 from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars
@@ -38,7 +39,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             noise_channels, v, v_range, one_pair: see :class:`~idm_lib.models.config.UNetConfig`.
         image_mean, image_std, sigma_min, sigma_max: of the denoiser, for ``state-evolution``.
         ratios: lowest and highest γ trained for, for the record.
-        operator: what it was trained on, for the record (seed of Φ, block size).
+        operator: what it was trained on, for the record, as ``{"seed": 0, "block_size": 32}`` (of Φ).
 
     The defaults are the paper's model on Stable Diffusion v1.5.
     """
@@ -78,6 +79,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
                 f"the state-evolution schedule, and no other, tells the U-Net its noise level; "
                 f"got schedule {schedule!r} with noise_channels {noise_channels}."
             )
+        check_record(tuple(ratios), operator)
         self.unet = ReversibleUNet(
             UNetConfig(
                 block_channels=tuple(block_channels),
@@ -152,6 +154,22 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             InputError: nothing of that name, or files that are missing, broken or of another model.
         """
         return load_folder(super().from_pretrained, resolve(name), cls.__name__, **kwargs)
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write weights (safetensors), ``config.json`` and, where there is none yet, a model card.
+
+        Args:
+            save_directory: a folder, made if need be.
+            kwargs: diffusers' own, as ``variant`` or ``max_shard_size``.
+
+        Raises:
+            InputError: not a folder that can be written to, or pickled weights asked for.
+        """
+        save_folder(super().save_pretrained, self, save_directory, **kwargs)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload what :meth:`save_pretrained` writes; see :func:`~idm_lib.models.publishing.upload`."""
+        return upload(self, repo_id, **options)
 
     @classmethod
     def from_stable_diffusion(cls, source: str | Path, steps: int = 3, **config: Any) -> Self:

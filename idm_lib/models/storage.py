@@ -1,17 +1,19 @@
 """Where weights come from: names shipped in the package, local folders, hub ids; and clear words when they fail."""
 
 import json
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from idm_lib.errors import InputError
+from idm_lib.models.tensor_files import tensor_files
 
-_CONFIG, _WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+_CONFIG = "config.json"
 Model = TypeVar("Model")
 
 
@@ -58,17 +60,16 @@ def load_folder(load: Callable[..., Model], where: str, kind: str, **kwargs: Any
         InputError: files that are missing, broken, another model's or another version's, or NaN among the weights.
     """
     if Path(where).is_dir():
-        check_folder(Path(where), kind)
-    options = {"torch_dtype": torch.float32, "use_safetensors": True} | kwargs  # never a pickle
+        check_folder(Path(where), kind, kwargs.get("variant"))
+    options = {"torch_dtype": torch.float32} | kwargs | {"use_safetensors": True}  # never a pickle, whoever asks
     try:
         model, report = load(where, **options, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{where} could not be loaded as a {kind}: {first.split('. ')[0]}") from None
+        raise InputError(f"{where} could not be loaded as {_a(kind)}: {_reason(error)}") from None
     for state, verb in (("missing_keys", "lack"), ("unexpected_keys", "have an unknown")):
         if report[state]:  # diffusers only warns, and leaves what is missing random
             raise InputError(
-                f"{where} could not be loaded as a {kind}: its weights {verb} {sorted(report[state])[0]!r}; "
+                f"{where} could not be loaded as {_a(kind)}: its weights {verb} {sorted(report[state])[0]!r}; "
                 "get weights and configuration of one version."
             )
     for name, value in model.state_dict().items():
@@ -78,20 +79,39 @@ def load_folder(load: Callable[..., Model], where: str, kind: str, **kwargs: Any
     return model
 
 
-def check_folder(folder: Path, kind: str) -> None:
+def _reason(error: Exception) -> str:
+    """A loader's complaint in one line."""
+    text = str(error).strip()
+    shapes = re.search(r"(\S+) expected shape torch\.Size\((.*?)\), but got torch\.Size\((.*?)\)", text)
+    if shapes:
+        return (
+            f"its configuration asks for {shapes[1]!r} of shape {shapes[2]} and its weights hold {shapes[3]}; "
+            "get weights and configuration of one version."
+        )
+    return text.splitlines()[0].split(". ")[0] if text else type(error).__name__
+
+
+def _a(kind: object) -> str:
+    return f"{'an' if str(kind)[:1] in 'AEIOU' else 'a'} {kind}"
+
+
+def check_folder(folder: Path, kind: str, variant: str | None = None) -> None:
     """Refuse a folder whose configuration or weights are missing, broken or another model's."""
-    for name in (_CONFIG, _WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder} has no {name}; expected a folder that {kind}.save_pretrained wrote.")
+
+    def fetch(name: str) -> Path | None:
+        return path if (path := folder / name).is_file() else None
+
+    if not fetch(_CONFIG):
+        raise InputError(f"{folder} has no {_CONFIG}; expected a folder that {kind}.save_pretrained wrote.")
     try:
         config = json.loads((folder / _CONFIG).read_text())
         found = config["_class_name"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError(f"{folder / _CONFIG} is not the configuration of a {kind}; write the folder anew.") from None
+        raise InputError(
+            f"{folder / _CONFIG} is not the configuration of {_a(kind)}; write the folder anew."
+        ) from None
     if found != kind:
-        raise InputError(f"{folder} holds a {found}, not a {kind}; load it with {found}.from_pretrained.")
-    try:
-        with safe_open(folder / _WEIGHTS, framework="pt") as weights:
-            weights.keys()
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{folder / _WEIGHTS} is broken ({error}); get a whole copy of the file.") from None
+        raise InputError(f"{folder} holds {_a(found)}, not {_a(kind)}; load it with {found}.from_pretrained.")
+    if tensor_files(fetch, "", variant) is None:
+        name = f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+        raise InputError(f"{folder} has no {name}; expected a folder that {kind}.save_pretrained wrote.")

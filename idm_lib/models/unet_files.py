@@ -8,11 +8,12 @@ from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.utils import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from idm_lib.errors import InputError
 from idm_lib.models.storage import is_hub_id
+from idm_lib.models.tensor_files import tensor_files
 
 _KIND = "UNet2DConditionModel"
 
@@ -79,7 +80,7 @@ def find_unet(source: str | Path, variant: str | None = None, revision: str | No
         )
     config = _read_config(config_path)
     for each in (variant,) if variant else (None, "fp16"):
-        if files := _weights(fetch, prefix, each):
+        if files := tensor_files(fetch, prefix, each):
             break
     else:
         wanted = f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
@@ -123,43 +124,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     if found != _KIND:
         raise InputError(f"{path} is the configuration of a {found}; expected a {_KIND}, as Stable Diffusion's is.")
     return config
-
-
-def _weights(fetch: Callable[[str], Path | None], prefix: str, variant: str | None) -> dict[str, Path] | None:
-    """The file of each tensor, from one file or an index of several; None if there is neither."""
-    stem, mark = f"{prefix}diffusion_pytorch_model", f".{variant}" if variant else ""
-    if path := fetch(f"{stem}{mark}.safetensors"):
-        return dict.fromkeys(_names(path), path)
-    index = fetch(f"{stem}.safetensors.index{mark}.json") or fetch(f"{stem}{mark}.safetensors.index.json")
-    if index is None:
-        return None
-    try:
-        shards = dict(json.loads(index.read_text())["weight_map"])
-        names = {str(name) for name in shards.values()}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{index} is not an index of weights; get a whole copy of the file.") from None
-    found: dict[str, Path] = {}
-    for name in sorted(names):
-        path = fetch(f"{prefix}{name}") if Path(name).name == name and name.endswith(".safetensors") else None
-        if path is None:
-            raise InputError(
-                f"{index} names {name!r}, which is not a safetensors file beside it; get all the shards."
-            )
-        found |= dict.fromkeys(_names(path), path)
-    missing = sorted(set(shards) - set(found))
-    if missing:
-        raise InputError(
-            f"{index} lists {missing[0]!r}, which none of its files holds; get all files of one version."
-        )
-    return found
-
-
-def _names(path: Path) -> list[str]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is broken ({error}); get a whole copy of the file.") from None
 
 
 def _shapes(files: dict[str, Path]) -> dict[str, tuple[int, ...]]:
