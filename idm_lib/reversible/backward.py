@@ -36,7 +36,7 @@ class Walk:
         self.spec, self.plan, self.tensors, self.tape, self.needs = spec, spec.plan, tensors, tape, needs
         self.needs_inputs = needs_inputs
         self.streams = spec.plan.streams(tape.get("words", ()))
-        self.s1, self.s2 = tape.get("ends", (None, None))
+        self.s1, self.s2 = tape.pop("ends", (None, None))
         self.g1: Tensor | None = None
         self.g2: Tensor | None = None
         self.gradients: dict[int, Tensor] = {}
@@ -55,7 +55,7 @@ class Walk:
     def _link(self, index: int, needs_below: bool) -> None:
         """Move streams and gradients from the output of link ``index`` to its input."""
         link, slots = self.spec.links[index], self.spec.slots[index]
-        x1, x2 = self.tape.get(("anchor", index), (self.s2, None))
+        x1, x2 = self.tape.pop(("anchor", index), (self.s2, None))
         if self.g1 is None and x2 is not None:  # y1 is unused and nothing is to be rebuilt
             self.s1, self.s2, self.g1, self.g2 = x1, x2, self.g2, None
             return
@@ -96,7 +96,8 @@ class Walk:
 
     def _evaluate(self, index: int, x: Tensor, leaves: Mapping[int, Tensor], with_graph: bool) -> Tensor:
         spec, tape = self.spec, self.tape
-        kept = [(key[2], tape[key]) for key in tape if isinstance(key, tuple) and key[:2] == ("kept", index)]
+        names = [key for key in tape if isinstance(key, tuple) and key[:2] == ("kept", index)]
+        kept = [(key[2], tape.pop(key)) for key in names]
         with (
             spec.ambient.entered(),
             spec.ambient.random_state_set(tape.get(("random", index), ())),
@@ -114,7 +115,7 @@ class Walk:
         found = torch.autograd.grad(output, sources + [leaves[n] for n in wanted], gradient, allow_unused=True)
         for number, part in zip(wanted, found[len(sources) :], strict=True):
             if part is not None:
-                self.gradients[number] = _sum(self.gradients.get(number), part)
+                self.gradients[number] = _sum(self.gradients.get(number), _compact(part))
         by_source = dict(zip(map(id, sources), found, strict=False))
         return tuple(by_source.get(id(t)) for t in inputs)
 
@@ -134,6 +135,11 @@ def _leaf(tensor: Tensor, needs_grad: bool, parameter: bool = False) -> Tensor:
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a + b
+
+
+def _compact(gradient: Tensor) -> Tensor:
+    """Return it on memory of its own: a skip's gradient is a slice, and would keep the whole concatenation alive."""
+    return gradient.clone() if gradient.untyped_storage().nbytes() > gradient.nbytes else gradient
 
 
 def _to(gradient: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -46,6 +46,9 @@ class ReversibleFunction(torch.autograd.Function):
         _, needs_x1, needs_x2, *needs = ctx.needs_input_grad
         tape = Tape.from_flat(ctx.layout, saved[ctx.count :])
         walk = Walk(ctx.spec, saved[: ctx.count], tape, needs, needs_x1 or needs_x2)
+        del saved, tape
+        # Unless the graph is to be kept, nobody but the walk holds the tape now, and the walk drops what it has used.
+        ctx.maybe_clear_saved_tensors()
         g1, g2 = walk.run(g1, g2)
         g1 = g1.to(ctx.dtypes[0]) if needs_x1 and g1 is not None else None
         g2 = g2.to(ctx.dtypes[1]) if needs_x2 and g2 is not None else None
