@@ -63,6 +63,14 @@ def count(text: str) -> int:
     return value
 
 
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise InputError(f"must be above 0; got {text}.")
+    return value
+
+
 def device(text: str) -> str:
     """The name of a device that torch has here."""
     import torch

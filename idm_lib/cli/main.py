@@ -10,7 +10,7 @@ from idm_lib import __version__
 from idm_lib.cli.arguments import Parser
 from idm_lib.errors import InputError
 
-_COMMANDS = ("reconstruct", "evaluate", "train", "bench")
+_COMMANDS = ("reconstruct", "evaluate", "train", "plan", "bench")
 
 _ABOUT = """\
 Recover images from a fraction of their numbers.
@@ -18,6 +18,7 @@ Recover images from a fraction of their numbers.
   idm reconstruct photo.jpg --ratio 0.1        measure a photo with a tenth of its numbers, and get it back
   idm evaluate --images DIR --ratio 0.1        the average quality over a folder of images
   idm train --config prior-tiny --data DIR     train the diffusion prior
+  idm plan --model sd15 --batch 8              what a training step costs in memory and time
   idm bench NAME                               repeat a recorded measurement
 
 Each command explains itself: idm COMMAND --help.
