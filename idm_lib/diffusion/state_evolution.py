@@ -14,17 +14,21 @@ import torch
 from torch import Tensor
 
 
-def effective_variance(mse: Tensor | float, ratio: float, noise_std: float = 0.0) -> Tensor | float:
-    """τ², the variance of r − x for an estimate x̂ of mean square error ``mse``.
+def effective_variance(
+    mse: Tensor | float, ratio: float, noise_std: float = 0.0, gain: Tensor | float = 1.0
+) -> Tensor | float:
+    """τ², the variance of r − x for an estimate x̂ of mean square error ``mse`` and r = x̂ + k·Aᵀ(y − A x̂)/γ.
 
-    r − x = (I − AᵀA/γ)(x̂ − x) + Aᵀn/γ, hence τ² = ((1 − γ)·mse + σ²)/γ when the error is not aligned with A's rows.
+    r − x = (I − k·AᵀA/γ)(x̂ − x) + k·Aᵀn/γ, hence τ² = (1 − 2k + k²/γ)·mse + k²σ²/γ when the error is not aligned
+    with A's rows; with k = 1, ((1 − γ)·mse + σ²)/γ.
 
     Args:
         mse: mean square error of x̂ per pixel.
         ratio: γ in (0, 1], the true one.
         noise_std: σ of the measurement noise.
+        gain: k.
     """
-    return ((1 - ratio) * mse + noise_std**2) / ratio
+    return (1 - 2 * gain + gain**2 / ratio) * mse + gain**2 * noise_std**2 / ratio
 
 
 def residual_mse(y: Tensor, estimate: Tensor, op: Any) -> Tensor:
@@ -34,6 +38,21 @@ def residual_mse(y: Tensor, estimate: Tensor, op: Any) -> Tensor:
     """
     noise_std = getattr(op, "noise_std", 0.0)
     return ((y - op.A(estimate)).square().mean(dim=1) - noise_std**2).clamp_min(1e-10)
+
+
+def residual_slope(denoised: Tensor, noisy: Tensor, variance: Tensor) -> Tensor:
+    """The mean slope div D / n of a denoiser at each image, from what it removed: 1 − mean (D(r) − r)² / τ², (B,).
+
+    Of the error D(r) − x and the noise r − x, Stein's lemma says that their mean product is τ²·div D/n; and for the
+    best denoiser the mean square of the first is the same number. So the mean square of their difference D(r) − r is
+    τ²·(1 − div D/n). A probe of D at a second point tells the slope of any denoiser, but costs a network call.
+
+    Args:
+        denoised: D(r), (B, 1, H, W).
+        noisy: r, (B, 1, H, W).
+        variance: τ², (B,).
+    """
+    return 1 - (denoised - noisy).square().mean(dim=(1, 2, 3)) / variance
 
 
 def divergence_free_mse(mse: Any, variance: Any) -> Any:

@@ -56,6 +56,17 @@ class _Attention(nn.Module):
         return self.attention(h, return_dict=False)[0]
 
 
+class _Injected(nn.Module):
+    """A body with an injector at its end, as one body: F(h) followed by the measurements."""
+
+    def __init__(self, body: nn.Module, injector: Injector) -> None:
+        super().__init__()
+        self.body, self.injector = body, injector
+
+    def forward(self, h: Tensor, op: Any, back_projection: Tensor, *extras: Any) -> Tensor:
+        return self.injector(self.body(h, *extras), op, back_projection)  # (B, C, H, W)
+
+
 def make_resnet(config: UNetConfig, in_channels: int, out_channels: int) -> ResnetBlock2D:
     """A resnet that knows no time step; with a noise embedding, it scales and shifts after the second norm."""
     conditioned = config.noise_channels > 0
@@ -92,6 +103,7 @@ class _Block(nn.Module):
         )
         per_layer = (2 if config.attention[level] else 1) if config.injectors[level] else 0
         self.per_layer = per_layer  # before and after each attention, or once where there is none
+        self.joined = config.joined_injectors
         self.injectors = nn.ModuleList(
             [
                 nn.ModuleList([Injector(channels, scale) for _ in range(config.steps)])
@@ -99,20 +111,32 @@ class _Block(nn.Module):
             ]
         )
 
-    def _after_resnet(self, layer: int, around: Surroundings) -> tuple[list[nn.Module], list[tuple[Any, ...]]]:
-        """The bodies that follow resnet number ``layer``, with their side inputs."""
+    def _layer(
+        self, layer: int, resnet: nn.Module, side: tuple[Any, ...], around: Surroundings
+    ) -> tuple[list[nn.Module], list[tuple[Any, ...]]]:
+        """The bodies of one layer, its resnet first, with their side inputs."""
         first = layer * self.per_layer
-        injectors = [each[around.step] for each in self.injectors[first : first + self.per_layer]]
-        bodies: list[nn.Module] = list(injectors)
-        extras: list[tuple[Any, ...]] = [(around.op, around.back_projection)] * len(injectors)
-        if self.attentions:
-            where = 1 if injectors else 0
-            bodies.insert(where, _Attention(self.attentions[layer]))
-            extras.insert(where, ())
+        waiting = [each[around.step] for each in self.injectors[first : first + self.per_layer]]
+        physics = (around.op, around.back_projection)
+        bodies: list[nn.Module] = []
+        extras: list[tuple[Any, ...]] = []
+        parts: list[tuple[nn.Module, tuple[Any, ...]]] = [(resnet, side)]
+        parts += [(_Attention(self.attentions[layer]), ())] if self.attentions else []
+        for part, its in parts:
+            injector = waiting.pop(0) if waiting else None
+            if injector is not None and self.joined:
+                bodies.append(_Injected(part, injector))
+                extras.append((*physics, *its))
+                continue
+            bodies.append(part)
+            extras.append(its)
+            if injector is not None:
+                bodies.append(injector)
+                extras.append(physics)
         return bodies, extras
 
     def _links_after(self, config: UNetConfig, level: int) -> int:
-        return self.per_layer + config.attention[level]
+        return (0 if self.joined else self.per_layer) + config.attention[level]
 
 
 class DownBlock(_Block):
@@ -142,11 +166,9 @@ class DownBlock(_Block):
         """h (B, C_in, H, W) → (B, C, H/2, W/2) and the block's skips, fine first."""
         skips, pair = [], None
         for i, (resnet, run) in enumerate(zip(self.resnets, self.runs, strict=True)):
-            bodies, extras = self._after_resnet(i, around)
-            if self.same_width[i]:
-                bodies, extras = [resnet, *bodies], [(around.embedding,), *extras]
-            else:
-                h = around.memory.call(resnet, h, around.embedding)  # changes the width, so it cannot be wired
+            bodies, extras = self._layer(i, resnet, (around.embedding,), around)
+            if not self.same_width[i]:
+                h = around.memory.call(bodies.pop(0), h, *extras.pop(0))  # changes the width, so it cannot be wired
             goes_on = isinstance(run, WiredRun) and run.s is None
             h, pair = run(pair if goes_on else h, bodies, extras, around.memory)
             skips.append(h)
@@ -174,20 +196,14 @@ class UpBlock(_Block):
 
     def forward(self, h: Tensor, skips: list[Tensor], around: Surroundings) -> Tensor:
         """h (B, C_in, H, W) and as many skips as resnets, in the order of use → (B, C, 2H, 2W)."""
-        h = around.memory.call(self._first, h, skips[0], around.embedding)
         bodies: list[nn.Module] = []
         extras: list[tuple[Any, ...]] = []
         for i, resnet in enumerate(self.resnets):
-            if i:
-                bodies.append(_WithSkip(resnet))
-                extras.append((skips[i], around.embedding))
-            more_bodies, more_extras = self._after_resnet(i, around)
+            more_bodies, more_extras = self._layer(i, _WithSkip(resnet), (skips[i], around.embedding), around)
             bodies += more_bodies
             extras += more_extras
+        h = around.memory.call(bodies.pop(0), h, *extras.pop(0))  # takes the coarser level's width
         h, _ = self.run(h, bodies, extras, around.memory)
         for upsampler in self.upsamplers:
             h = around.memory.call(upsampler, h)
         return h
-
-    def _first(self, h: Tensor, skip: Tensor, embedding: Tensor | None) -> Tensor:
-        return self.resnets[0](torch.cat([h, skip], dim=1), embedding)  # (B, C_in + C_skip, H, W) → (B, C, H, W)

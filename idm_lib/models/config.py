@@ -19,6 +19,9 @@ class UNetConfig:
         layers_per_block: resnets of a down block; an up block has one more.
         attention: whether the level has attention after each resnet.
         injectors: whether the level has injectors; None for none at all.
+        joined_injectors: whether an injector is the end of the body before it, and not a wired link of its own. A
+            link that starts as the identity still mixes its streams; so only joined injectors can be added to a
+            trained network without changing what it computes.
         steps: T, how many sets of injector weights there are.
         attention_heads: heads of every attention.
         norm_groups: groups of every group norm.
@@ -40,6 +43,7 @@ class UNetConfig:
     layers_per_block: int = 2
     attention: tuple[bool, ...] = (True, True)
     injectors: tuple[bool, ...] | None = None
+    joined_injectors: bool = False
     steps: int = 1
     attention_heads: int = 8
     norm_groups: int = 32
@@ -73,7 +77,7 @@ class UNetConfig:
                 f"noise_channels must be even, sines and cosines in pairs; got {self.noise_channels}; "
                 f"use {self.noise_channels + 1}."
             )
-        _check_wiring(self.v, self.v_range)
+        check_wiring(self.v, self.v_range)
         for name in ("attention", "injectors"):
             flags = getattr(self, name)
             flags = (False,) * levels if flags is None else tuple(flags)
@@ -116,7 +120,7 @@ def _check_count(name: str, value: int, least: int) -> None:
         raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
 
 
-def _check_wiring(v: float, v_range: tuple[float, ...]) -> None:
+def check_wiring(v: float, v_range: tuple[float, ...]) -> None:
     """The inverse divides by v, so no bound may reach 0; a v outside its bounds would not be the one that is used."""
     if not all(_is_number(bound) for bound in v_range) or len(v_range) != 2 or not 0 < v_range[0] <= v_range[1] < inf:
         raise InputError(f"v_range must be two numbers with 0 < low ≤ high; got {v_range}; the default is {V_RANGE}.")

@@ -9,14 +9,17 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from idm_lib.diffusion.range_null import range_null_step
 from idm_lib.errors import InputError
 from idm_lib.memory import MemoryPolicy
-from idm_lib.models.config import UNetConfig, check_record
+from idm_lib.models.config import UNetConfig, check_record, check_wiring
+from idm_lib.models.denoiser import Denoiser
+from idm_lib.models.prior_start import start_from_prior
 from idm_lib.models.published import from_published_layout, read_published
 from idm_lib.models.publishing import save_folder, upload
 from idm_lib.models.runs import BlockMemory, PlainRun, WiredRun
 from idm_lib.models.stable_diffusion import load_stable_diffusion
-from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars
+from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars, first_weights
 from idm_lib.models.storage import load_folder, resolve
 from idm_lib.models.unet import ReversibleUNet
 from idm_lib.operators.base import check_measurements
@@ -35,8 +38,9 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         steps: T.
         schedule: ``paper`` (learnable α, no noise level) or ``state-evolution`` (the U-Net is told its noise level).
         wired_steps, wired_blocks: reversible, or plain, at either level.
+        v_steps: first value of the steps' wiring scalars, if not v.
         block_channels, layers_per_block, attention, injectors, attention_heads, norm_groups, bottleneck_repeat,
-            noise_channels, v, v_range, one_pair: see :class:`~idm_lib.models.config.UNetConfig`.
+            noise_channels, v, v_range, one_pair, joined_injectors: see :class:`~idm_lib.models.config.UNetConfig`.
         image_mean, image_std, sigma_min, sigma_max: of the denoiser, for ``state-evolution``.
         ratios: lowest and highest γ trained for, for the record.
         operator: what it was trained on, for the record, as ``{"seed": 0, "block_size": 32}`` (of Φ).
@@ -62,6 +66,8 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         v: float = 0.5,
         v_range: tuple[float, float] = (0.1, 0.9),
         one_pair: bool = True,
+        joined_injectors: bool = False,
+        v_steps: float | None = None,
         image_mean: float = 0.5,
         image_std: float = 0.25,
         sigma_min: float = 0.005,
@@ -95,15 +101,16 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
                 v=v,
                 v_range=tuple(v_range),
                 one_pair=one_pair,
+                joined_injectors=joined_injectors,
             )
         )
-        self.chain = WiredRun(steps, v, tuple(v_range), name="steps") if wired_steps else PlainRun()
+        v_steps = v if v_steps is None else v_steps
+        check_wiring(v_steps, tuple(v_range))
+        self.chain = WiredRun(steps, v_steps, tuple(v_range), name="steps") if wired_steps else PlainRun()
         if schedule == "paper":
             self.alpha = nn.Parameter(torch.full((steps,), 0.5))  # α_1 … α_T
         else:
-            self.weights = nn.Parameter(
-                torch.tensor([1.0, 0.0, 1.0]).repeat(steps, 1)
-            )  # a, b, k of each step, (T, 3)
+            self.weights = nn.Parameter(first_weights(steps, v_steps if wired_steps else 0.0))  # (T, 4)
 
     def forward(self, y: Tensor, op: Any, memory: MemoryPolicy | None = None) -> Tensor:
         """Reconstruct.
@@ -126,7 +133,12 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         start, bodies, extras = self._steps(y, op, back_projection, blocks)
         # Two grey images: precision costs nothing. Attention kept here too is computed once in all.
         steps = BlockMemory(policy.steps, policy.keep_attention, torch.float64)
-        return self.chain(start, bodies, extras, steps, stored=policy.kept_steps(self.config.steps))[0]
+        out = self.chain(start, bodies, extras, steps, stored=policy.kept_steps(self.config.steps))[0]
+        return self._end(out, y, op)
+
+    def _end(self, out: Tensor, y: Tensor, op: Any) -> Tensor:
+        """The merged stream, (B, 1, H, W), and, where the schedule says so, its projection onto the measurements."""
+        return out if self.config.schedule == "paper" else range_null_step(out, y, op).to(out.dtype)
 
     def _steps(
         self, y: Tensor, op: Any, back_projection: Tensor, blocks: BlockMemory
@@ -185,6 +197,20 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             InputError: no such U-Net, one of another make, or numbers that contradict it.
         """
         return load_stable_diffusion(cls, source, steps, **config)[0]
+
+    @classmethod
+    def from_prior(cls, prior: Denoiser, steps: int = 8, **config: Any) -> Self:
+        """Start from a prior: its network, unchanged, inside a chain whose noise levels follow state evolution.
+
+        Args:
+            prior: a trained denoiser.
+            steps: T.
+            config: other numbers than the prior's; injectors are joined, and off unless asked for.
+
+        Raises:
+            InputError: numbers that the prior's weights do not fit.
+        """
+        return start_from_prior(cls, prior, steps, **config)
 
     @classmethod
     def from_published(cls, source: Mapping[str, Tensor] | str | Path, steps: int = 3) -> Self:

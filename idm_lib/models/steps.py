@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from idm_lib.diffusion.range_null import range_null_step
-from idm_lib.diffusion.state_evolution import effective_variance, residual_mse
+from idm_lib.diffusion.state_evolution import effective_variance, residual_mse, residual_slope
 from idm_lib.models.blocks import Surroundings
 from idm_lib.models.preconditioning import denoise
 from idm_lib.models.runs import BlockMemory
@@ -51,18 +51,24 @@ class PaperStep(nn.Module):
 
 
 class StateEvolutionStep(nn.Module):
-    """A step that tells the denoiser its true noise level: f_t(x̂) = a·D(r, τ) + b·r, r = x̂ + k·Aᵀ(y − A x̂)/γ.
+    """A step that tells the denoiser its true noise level, then takes out what the denoiser merely copied.
 
-    With permuted orthonormal rows r is the image in white noise of variance τ² = ((1−γ)·mse(x̂) + σ²)/γ, and the
-    residual tells mse(x̂); so D is used exactly as it was trained. With k = 1 and a, b those of divergence-free
-    denoising, this is OAMP (Ma and Ping, IEEE Access 5, 2017).
+    1. r = x̂ + k·Aᵀ(y − A x̂)/γ. With permuted orthonormal rows r is the image in white noise, and the residual tells
+       its variance τ² (:func:`~idm_lib.diffusion.state_evolution.effective_variance`); so D, told e^ℓ·τ, is used
+       exactly as it was trained.
+    2. u = (D(r) − d·r)/(1 − d), where d is δ times D's slope, seen from what D removed
+       (:func:`~idm_lib.diffusion.state_evolution.residual_slope`). The last step takes u = D(r).
+    3. u + w·(u − x̂), which makes up for the share that a wired link gives to the state before.
+
+    With k = δ = 1 and ℓ = w = 0 this is OAMP (Ma and Ping, IEEE Access 5, 2017), but for one network call an
+    iteration instead of two. k, ℓ, δ and w are learned, for each step its own.
 
     Args:
         unet: the denoiser's network, shared by all steps.
         index: which set of injector weights is this step's.
         memory: what the backward pass stores of the U-Net's blocks.
         mean, std, sigma_range: see :func:`~idm_lib.models.preconditioning.denoise`.
-        last: whether to end with a projection onto the measurements.
+        last: whether this is the last step.
     """
 
     def __init__(
@@ -87,20 +93,25 @@ class StateEvolutionStep(nn.Module):
             y: measurements, (B, M).
             op: their operator.
             back_projection: Aᵀy, (B, 1, H, W).
-            weights: a, b and k, (3,).
+            weights: k, ℓ, δ and w, (4,).
         """
-        a, b, k = weights
+        gain, level, share, beyond = weights
         ratio = ratio_of(op, y, x)
-        variance = effective_variance(residual_mse(y, x, op), ratio, getattr(op, "noise_std", 0.0))  # (B,)
-        tau = variance.sqrt().clamp_min(self.sigma_range[0]).to(x.dtype)
-        r = x + k * op.A_adjoint(y - op.A(x)).to(x.dtype) / ratio  # (B, 1, H, W)
+        mse, noise_std = residual_mse(y, x, op), getattr(op, "noise_std", 0.0)  # (B,)
+        least = self.sigma_range[0] ** 2
+        variance = effective_variance(mse, ratio, noise_std, gain).clamp_min(least).to(x.dtype)  # (B,)
+        r = x + gain * op.A_adjoint(y - op.A(x)).to(x.dtype) / ratio  # (B, 1, H, W)
 
-        def network(image: Tensor, level: Tensor) -> Tensor:
+        def network(image: Tensor, sigma: Tensor) -> Tensor:
             around = Surroundings(None, self.index, op, back_projection, self.memory)
-            return on_image(self.unet, image, level, around)
+            return on_image(self.unet, image, sigma, around)
 
-        out = a * denoise(network, r, tau, self.mean, self.std, self.sigma_range) + b * r
-        return range_null_step(out, y, op).to(x.dtype) if self.last else out
+        tau = variance.sqrt() * level.exp()  # (B,)
+        out = denoise(network, r, tau, self.mean, self.std, self.sigma_range)
+        if not self.last:
+            slope = (share * residual_slope(out, r, variance)).clamp(0.0, 0.95)[:, None, None, None]  # (B, 1, 1, 1)
+            out = (out - slope * r) / (1 - slope)
+        return out + beyond * (out - x)
 
 
 def ratio_of(op: Any, y: Tensor, x: Tensor) -> float:
@@ -116,3 +127,16 @@ def held(raw: Tensor, low: float, high: float) -> Tensor:
 def alpha_bars(alpha: Tensor) -> Tensor:
     """ᾱ_0 … ᾱ_T from the raw α_1 … α_T: ᾱ_0 = 1, ᾱ_t = ∏_{i≤t} α_i, each α held in (0, 1); (T,) → (T + 1,)."""
     return torch.cat([alpha.new_ones(1), held(alpha, 0.01, 0.99).cumprod(0)])
+
+
+def first_weights(steps: int, v: float) -> Tensor:
+    """k, ℓ, δ and w of each step before training, (T, 4); row t − 1 is step t's, so the last step's is the first.
+
+    Args:
+        steps: T.
+        v: the steps' first wiring scalar, 0 without wiring. A link gives (1−v)·f(x₁) + v·x₂; w = v/(1−v) makes that
+            f(x₁) + v·(x₂ − x₁). Half of it was best before the last step, where the state is noisy.
+    """
+    weights = torch.tensor([1.0, 0.0, 1.0, 0.5 * v / (1 - v)]).repeat(steps, 1)
+    weights[0, 3] *= 2
+    return weights
