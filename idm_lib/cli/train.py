@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train to the end."""
     from idm_lib.errors import InputError
-    from idm_lib.training import PriorTask, TrainConfig, train
+    from idm_lib.training import ChainTask, PriorTask, TrainConfig, train
 
     overrides = list(options.set)
     if options.data is not None:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if options.seed is not None:
         overrides.append(f"seed={options.seed}")
     config = TrainConfig.load(options.config, overrides)
-    tasks = {"prior": PriorTask}
+    tasks = {"prior": PriorTask, "chain": ChainTask}
     if config.task not in tasks:
         raise InputError(f"task must be one of {', '.join(tasks)}; got {config.task!r}.")
     final = train(tasks[config.task](config), config, Path(options.out or Path("runs") / config.name))

@@ -50,7 +50,8 @@ class LinearOperator(ABC):
 
     def to(self, device: torch.device | str) -> Self:
         """Move the operator's numbers to ``device`` (in place, as ``nn.Module.to`` does) and return it."""
-        self._device = torch.device(device)
+        device = torch.device(device)
+        self._device = torch.device("cpu") if device.type == "cpu" else device  # tensors never carry cpu:0
         return self
 
     def measure(self, x: Tensor, seed: int | None = None) -> Tensor:

@@ -47,18 +47,40 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True)
+class MeasureConfig:
+    """The measurements that a chain is trained on.
+
+    Args:
+        low, high: range of the ratio γ, drawn for every batch with ln γ uniform.
+        block_size: side of a block; its square is N.
+        seed: of the matrix Φ; permutations are drawn anew for every batch.
+    """
+
+    low: float = 0.01
+    high: float = 0.5
+    block_size: int = 32
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run.
 
     Args:
-        task: what to train: ``prior`` (a :class:`~idm_lib.models.Denoiser`).
+        task: what to train: ``prior`` (a :class:`~idm_lib.models.Denoiser`) or ``chain`` (an
+            :class:`~idm_lib.models.InvertibleDiffusion`, end to end).
         name: of the run, and of the weights it makes.
         steps: optimiser steps in all.
         seed: of the first weights and of every batch.
         checkpoint_every, validate_every, log_every: in steps.
+        precision: of the network in training: ``fp32``, or ``bf16`` or ``fp16`` by autocast.
         export_dtype: precision of the weights that are kept, ``float32`` or ``float16``.
         data, optimiser: see there.
         model: keyword arguments of the model's class.
+        start: for a chain, the prior whose network it begins with: a shipped name or a folder; none if empty.
+        loss: of a chain's output: ``l1``, ``mse`` or ``log-mse``.
+        memory: name of the :class:`~idm_lib.memory.MemoryPolicy` that a chain is trained with.
+        measure: of a chain; see there.
     """
 
     task: str = "prior"
@@ -68,14 +90,21 @@ class TrainConfig:
     checkpoint_every: int = 500
     validate_every: int = 1000
     log_every: int = 50
+    precision: str = "fp32"
     export_dtype: str = "float32"
     data: DataConfig = field(default_factory=DataConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     model: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
+    loss: str = "l1"
+    memory: str = "default"
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
 
     def __post_init__(self) -> None:
         if self.export_dtype not in ("float32", "float16"):
             raise InputError(f"export_dtype must be float32 or float16; got {self.export_dtype!r}.")
+        if self.precision not in ("fp32", "bf16", "fp16"):
+            raise InputError(f"precision must be fp32, bf16 or fp16; got {self.precision!r}.")
         whole = {"steps": self.steps, "data.batch": self.data.batch, "data.crop": self.data.crop}
         whole |= {name: getattr(self, name) for name in ("checkpoint_every", "validate_every", "log_every")}
         for name, value in whole.items():

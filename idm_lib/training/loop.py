@@ -26,8 +26,8 @@ class Task(Protocol):
     def build(self) -> ModelMixin:
         """A new model with weights that depend only on the seed."""
 
-    def loss(self, model: nn.Module, x: Tensor, step: int, settings: ModelMixin) -> Tensor:
-        """The loss of one batch, a scalar; random numbers depend only on the seed and the step."""
+    def loss(self, model: nn.Module, x: Tensor, step: int, settings: ModelMixin, part: slice = slice(None)) -> Tensor:
+        """The loss of a part of one batch, a scalar; random numbers depend only on the seed and the step."""
 
     def validate(self, model: ModelMixin, source: CropSource, device: torch.device) -> dict[str, float]:
         """Scores on the held-out images, by name."""
@@ -52,7 +52,9 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
             disk is full, or the loss is no longer a number (the message names the step; the last good checkpoint
             stays).
     """
-    accelerator = Accelerator()
+    precision = "no" if config.precision == "fp32" else config.precision
+    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+    part = _share(config.data.batch, accelerator.process_index, accelerator.num_processes)
     source = CropSource(config.data.folder, config.data.crop, config.data.validation, config.seed)
     for reason in source.skipped:
         accelerator.print(f"skipped: {reason}")
@@ -63,24 +65,33 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     try:  # only now, so that a run that could not begin claims no folder
         out.mkdir(parents=True, exist_ok=True)
-        _claim(out, config)
+        with accelerator.main_process_first():
+            _claim(out, config)
         start = _resume(out / "checkpoint.pt", model, average, optimiser)
-        log = _Log(out, start)
+        log = _Log(out, start) if accelerator.is_main_process else None
     except OSError as error:
         raise InputError(f"{out} cannot be written to ({error.strerror or error}); give another --out.") from None
 
-    bar = tqdm(range(start, config.steps), initial=start, total=config.steps, desc=config.name, unit="step")
+    bar = tqdm(
+        range(start, config.steps),
+        initial=start,
+        total=config.steps,
+        desc=config.name,
+        unit="step",
+        disable=None if log else True,
+    )
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
         x = source.batch(step, config.data.batch).to(accelerator.device)
         with accelerator.autocast():
-            loss = task.loss(wrapped, x, step, model)
+            loss = task.loss(wrapped, x, step, model, part)
         accelerator.backward(loss)
+        loss = accelerator.reduce(loss.detach(), "mean")  # so that every process sees the same and stops as one
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimiser.clip or math.inf)
-        if not torch.isfinite(loss.detach() + norm):
+        if not torch.isfinite(loss + norm):
             raise InputError(
-                f"step {step} gave loss {float(loss.detach()):g} and gradient norm {float(norm):g}; "
+                f"step {step} gave loss {float(loss):g} and gradient norm {float(norm):g}; "
                 f"the last good checkpoint is kept in {out}; lower optimiser.lr and resume."
             )
         optimiser.step()
@@ -89,11 +100,11 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
 
         done = step + 1
         last = done == config.steps
+        if log is None:
+            continue  # one process writes
         if done % config.log_every == 0 or last:
-            bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
-            log.write(
-                done, {"loss": float(loss.detach()), "gradient_norm": float(norm), "lr": learning_rate(step, config)}
-            )
+            bar.set_postfix(loss=f"{float(loss):.3f}")
+            log.write(done, {"loss": float(loss), "gradient_norm": float(norm), "lr": learning_rate(step, config)})
         if source.validation and (done % config.validate_every == 0 or last):
             average.module.eval()
             scores = task.validate(average.module, source, accelerator.device)
@@ -101,8 +112,18 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
             bar.write(f"step {done}: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         if done % config.checkpoint_every == 0 or last:
             save_checkpoint(out / "checkpoint.pt", _state(done, model, average, optimiser))
-    log.close()
-    return _export(average.module, out / "final", config)
+    if log:
+        log.close()
+        _export(average.module, out / "final", config)
+    accelerator.wait_for_everyone()
+    return out / "final"
+
+
+def _share(batch: int, process: int, processes: int) -> slice:
+    """The part of every batch that one of several processes takes."""
+    if batch % processes:
+        raise InputError(f"data.batch must divide into {processes} processes; got {batch}.")
+    return slice(process * batch // processes, (process + 1) * batch // processes)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -147,13 +168,12 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any) ->
         raise InputError(f"{path} is not a checkpoint of this model ({first}); choose another --out.") from None
 
 
-def _export(model: ModelMixin, folder: Path, config: TrainConfig) -> Path:
+def _export(model: ModelMixin, folder: Path, config: TrainConfig) -> None:
     """Save the averaged weights in the precision asked for."""
     try:
         model.to(getattr(torch, config.export_dtype)).save_pretrained(folder)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{folder} could not be written ({error}); make room and give the command again.") from None
-    return folder
 
 
 def _logged_step(line: str) -> float:

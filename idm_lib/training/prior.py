@@ -36,12 +36,13 @@ class PriorTask:
         except TypeError as error:
             raise InputError(f"model must hold arguments of Denoiser: {error}.") from None
 
-    def loss(self, model: nn.Module, x: Tensor, step: int, settings: Denoiser) -> Tensor:
-        """The weighted loss of one batch x, (B, 1, h, w); noise and levels depend on the seed and the step."""
+    def loss(self, model: nn.Module, x: Tensor, step: int, settings: Denoiser, part: slice = slice(None)) -> Tensor:
+        """The weighted loss of a part of one batch x, (B, 1, h, w); noise and levels depend on seed and step."""
         generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
         low, high = math.log(settings.config.sigma_min), math.log(settings.config.sigma_max)
         sigma = torch.empty(len(x)).uniform_(low, high, generator=generator).exp().to(x)  # (B,)
         noise = torch.randn(x.shape, generator=generator).to(x)
+        x, sigma, noise = x[part], sigma[part], noise[part]
         spread = settings.config.image_std
         weight = (sigma**2 + spread**2) / (sigma * spread) ** 2  # (B,)
         error = model(x + sigma[:, None, None, None] * noise, sigma) - x

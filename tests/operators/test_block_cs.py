@@ -220,3 +220,8 @@ def test_an_operator_on_another_device_is_refused():
     op.to("meta")
     with pytest.raises(idm.InputError, match="operator is on meta and x on cpu"):
         op.A(torch.rand(1, 1, 8, 8))
+
+
+def test_a_numbered_cpu_is_the_cpu():
+    op = idm.BlockCS((8, 8), 0.5, block_size=4).to("cpu:0")
+    assert op.A(torch.rand(1, 1, 8, 8)).device == op.device

@@ -34,8 +34,8 @@ class Faulty(PriorTask):
         super().__init__(config)
         self.at, self.fault = at, fault
 
-    def loss(self, model, x, step, settings):
-        loss = super().loss(model, x, step, settings)
+    def loss(self, model, x, step, settings, part=slice(None)):
+        loss = super().loss(model, x, step, settings, part)
         return self.fault(loss) if step == self.at else loss
 
 
