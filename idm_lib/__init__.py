@@ -21,6 +21,7 @@ _PUBLIC = {
     "MemoryPolicy": "idm_lib.memory",
     "Denoiser": "idm_lib.models",
     "InvertibleDiffusion": "idm_lib.models",
+    "CompressedSensingPipeline": "idm_lib.pipelines",
     "InferenceOptions": "idm_lib.models",
     "optimised": "idm_lib.models",
 }

@@ -28,7 +28,7 @@ def read_pixels(path: str | Path) -> np.ndarray:
             raise InputError(f"{path} is a folder; expected an image file.")
         with Image.open(path) as image:
             image.load()
-            return _as_array(ImageOps.exif_transpose(image))
+            return pil_pixels(ImageOps.exif_transpose(image))
     except InputError:
         raise
     except FileNotFoundError:
@@ -41,7 +41,8 @@ def read_pixels(path: str | Path) -> np.ndarray:
         raise InputError(f"{path} is a broken image ({error}); get a whole copy of the file.") from None
 
 
-def _as_array(image: Image.Image) -> np.ndarray:
+def pil_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of a PIL image, (H, W) or (H, W, 3), uint8 or uint16, by the rules of :func:`read_pixels`."""
     if image.mode.startswith("I"):  # I;16 and kin, or 32-bit integers that hold 16-bit values
         return np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
     if image.mode == "F":

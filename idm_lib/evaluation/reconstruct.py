@@ -59,7 +59,7 @@ def reconstruct(y: Tensor, op: BlockCS, method: Method, hold: float = 0.01, seed
     solution, seconds = _timed(method, y_kept, kept)
     image = solution.image.clamp(0, 1)
     qualities = predict_quality(image, y_kept, kept, y_held, held)
-    return Reconstruction(image, solution, _pooled(qualities), seconds, op)
+    return Reconstruction(image, solution, pooled(qualities), seconds, op)
 
 
 def _timed(method: Method, y: Tensor, op: Any) -> tuple[Solution, float]:
@@ -73,7 +73,7 @@ def _timed(method: Method, y: Tensor, op: Any) -> tuple[Solution, float]:
     return solution, seconds
 
 
-def _pooled(qualities: list[PredictedQuality]) -> PredictedQuality:
+def pooled(qualities: list[PredictedQuality]) -> PredictedQuality:
     """Average the channels' errors; keep the width of one channel's interval, since one choice of rows served all."""
 
     def average(values: list[float]) -> float:

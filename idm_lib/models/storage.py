@@ -61,7 +61,8 @@ def load_folder(load: Callable[..., Model], where: str, kind: str, **kwargs: Any
     """
     if Path(where).is_dir():
         check_folder(Path(where), kind, kwargs.get("variant"))
-    options = {"torch_dtype": torch.float32} | kwargs | {"use_safetensors": True}  # never a pickle, whoever asks
+    given = {name: value for name, value in kwargs.items() if not (name == "torch_dtype" and value is None)}
+    options = {"torch_dtype": torch.float32} | given | {"use_safetensors": True}  # never a pickle, whoever asks
     try:
         model, report = load(where, **options, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
