@@ -38,6 +38,8 @@ def _module_at(direction: str, level: int, run: int, position: int) -> str:
             [] if (level > 0 and run == 0) else [f"resnets.{run}"]
         )  # the resnet that changes the width is not wired
         order = [*first, *_around(run)]
+    if position >= len(order):
+        raise InputError(f"the checkpoint has a link {position} in a run of {len(order)}; it is of another model.")
     return order[position]
 
 
@@ -58,19 +60,25 @@ def from_published_layout(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict under this library's names, dtypes kept.
 
     Raises:
-        InputError: a value that is not a tensor, a repeated tensor that differs from its first mention, or a key of
-            no known form.
+        InputError: a value that is not a tensor of floating-point numbers, NaN or infinite ones among them, or a
+            repeated tensor that differs from its first mention.
     """
     found: dict[str, Tensor] = {}
     for key, value in published.items():
+        if not isinstance(key, str):
+            raise InputError(f"{key!r} is not a tensor's name; expected a state dict of tensors by name.")
         if not isinstance(value, Tensor):
             raise InputError(f"{key!r} holds a {type(value).__name__}; expected a state dict of tensors.")
+        if not value.is_floating_point():
+            raise InputError(f"{key!r} holds {value.dtype}; expected a state dict of floating-point tensors.")
         first = canonical(key)
         if first != key:
             other = published.get(first)
             if other is None or other.shape != value.shape or not torch.equal(other, value):
                 raise InputError(f"{key!r} should repeat {first!r} but differs from it; get a whole checkpoint.")
             continue
+        if not bool(value.isfinite().all()):
+            raise InputError(f"{key!r} holds NaN or infinite numbers; get a whole copy of the checkpoint.")
         merges = _MERGES.match(key)
         if merges:
             for i in range(value.numel()):

@@ -1,0 +1,116 @@
+"""The published layout: what is broken, foreign or contradictory is named; the numbers are in test_parity."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import idm_lib as idm
+from idm_lib.models.published import canonical
+
+PARITY = Path(__file__).parent / "parity"
+
+
+def checkpoint(steps=1):
+    """Every key at its full shape, without memory: each tensor is one number seen many times."""
+    layout = json.loads((PARITY / f"reference_keys_T{steps}.json").read_text())
+    state = {}
+    for key, entry in layout.items():
+        if "alias_of" in entry:
+            state[key] = state[entry["alias_of"]]
+        else:
+            state[key] = torch.full((1,), 0.5).expand(entry["shape"])
+    return state
+
+
+FIRST = "unet.down_blocks.0.resnets.0.conv1.weight"
+REPEATED = next(key for key in checkpoint() if canonical(key) == FIRST and key != FIRST)
+V = "unet.up_blocks.1.rev_module_list.3.v"
+
+
+def spoilt(changes):
+    state = checkpoint()
+    for key, value in changes.items():
+        if value is None:
+            del state[key]
+        else:
+            state[key] = value
+    return state
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {REPEATED: torch.full((1,), 0.25).expand(320, 320, 3, 3)},
+            "should repeat .*resnets.0.conv1.weight' but differs",
+        ),
+        ({REPEATED: torch.ones(3)}, "but differs"),
+        ({FIRST: None}, "but differs"),
+        ({FIRST: None, REPEATED: None}, "does not fit at .*resnets.0.conv1.weight': missing"),
+        ({"unet.conv_in.bias": torch.ones(321)}, "does not fit at 'unet.conv_in.bias': .*another shape"),
+        ({"unet.conv_in.bias": torch.full((320,), torch.nan)}, "'unet.conv_in.bias' holds NaN or infinite"),
+        ({"unet.conv_in.bias": torch.ones(320, dtype=torch.int64)}, "holds torch.int64; expected .*floating-point"),
+        ({"unet.conv_in.bias": "pear"}, "holds a str; expected a state dict of tensors"),
+        ({"unet.pear": torch.ones(1)}, "does not fit at 'unet.pear'"),
+        ({"unet.up_blocks.0.rev_module_list.99.body.w": torch.ones(1)}, "a link 99 in a run of 11; .*another model"),
+        ({"unet.down_blocks.0.rev_module_lists.0.9.body.w": torch.ones(1)}, "a link 9 in a run of 4"),
+        ({V: torch.zeros(1)}, "v > 0"),
+        ({"alpha": torch.full((3,), 0.5)}, r"3 step\(s\), not 1; call from_published\(..., steps=3\)"),
+        ({"alpha": None}, r"has 0 step\(s\), not 1"),
+    ],
+)
+def test_contradictions_are_named(change, words):
+    with pytest.raises(idm.InputError, match=words) as error:
+        idm.InvertibleDiffusion.from_published(spoilt(change), steps=1)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_of_three_steps_is_not_one_of_one():
+    with pytest.raises(idm.InputError, match=r"3 step\(s\), not 1"):
+        idm.InvertibleDiffusion.from_published(checkpoint(3), steps=1)
+
+
+def saved(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def without_its_numbers():
+    """A zip that is whole but lacks one of its parts."""
+    given, out = zipfile.ZipFile(io.BytesIO(saved({"alpha": torch.ones(3)}))), io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in given.namelist():
+            if "/data/" not in name:
+                archive.writestr(name, given.read(name))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (saved({"alpha": torch.ones(3)})[:-99], "not a checkpoint that holds weights alone"),
+        (saved({"alpha": torch.ones(3)})[:9], "not a checkpoint that holds weights alone"),
+        (without_its_numbers(), "not a checkpoint that holds weights alone"),
+        (b"", "not a checkpoint that holds weights alone"),
+        (saved([torch.ones(3)]), "it holds a list; expected a state dict"),
+        (saved(torch.ones(3)), "it holds a Tensor; expected a state dict"),
+        (
+            saved({"state_dict": {"alpha": torch.ones(3)}}),
+            "'state_dict' holds a dict; expected a state dict of tensors",
+        ),
+        (saved({1: torch.ones(3)}), "1 is not a tensor's name"),
+        (None, "does not exist"),
+    ],
+)
+def test_files_that_are_no_checkpoint(tmp_path, content, words):
+    path = tmp_path / "model.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(idm.InputError, match=words) as error:
+        idm.InvertibleDiffusion.from_published(path, steps=3)
+    assert "\n" not in str(error.value)
