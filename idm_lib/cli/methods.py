@@ -4,12 +4,14 @@ import argparse
 from typing import Any
 
 from idm_lib.cli import arguments
+from idm_lib.errors import InputError
 
 METHODS = ("pinv", "tv", "ddnm", "oamp")
+PRECISIONS = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --ratio, --method, --prior, --iterations, --seed and --device."""
+    """Declare --ratio, --method, --prior, --iterations, --precision, --tile, --seed and --device."""
     parser.add_argument(
         "--ratio",
         type=arguments.checked(arguments.ratio),
@@ -24,6 +26,14 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--iterations",
         type=arguments.checked(arguments.count),
         help="iterations or sampling steps (default: the method's own)",
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="in which the network is evaluated (default: fp32)"
+    )
+    parser.add_argument(
+        "--tile",
+        type=arguments.checked(arguments.count),
+        help="evaluate the network on overlapping tiles of so many pixels a side, for large photos",
     )
     parser.add_argument(
         "--seed",
@@ -44,9 +54,25 @@ def build_method(options: argparse.Namespace) -> Any:
     if needs_prior(options.method):
         from idm_lib.models import Denoiser
 
-        prior = Denoiser.from_pretrained(options.prior).to(options.device)
+        prior = _optimised(Denoiser.from_pretrained(options.prior).to(options.device), options)
+    elif options.tile or options.precision != "fp32":
+        raise InputError(f"--precision and --tile are for methods with a network; {options.method} has none.")
 
     def method(y: Any, op: Any, progress: Any = None) -> Any:
         return solver(y, op, prior, iterations=options.iterations, seed=options.seed, progress=progress)
 
     return method
+
+
+def _optimised(model: Any, options: argparse.Namespace) -> Any:
+    """The model in the precision and on the tiles that were asked for; as it is if nothing was."""
+    import torch
+
+    from idm_lib.models import InferenceOptions, optimised
+
+    name = PRECISIONS[options.precision]
+    if name is None and options.tile is None:
+        return model
+    dtype = getattr(torch, name) if name else None
+    overlap = min(64, options.tile // 16 * 8) if options.tile else 0  # half a tile at most
+    return optimised(model, InferenceOptions(dtype=dtype, tile=options.tile, overlap=overlap))

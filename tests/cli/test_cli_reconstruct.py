@@ -105,3 +105,28 @@ def test_words_for_a_person(capsys, photos, tmp_path):
     assert "200 × 31" in out
     assert "predicted without the photo" in out
     assert err == ""
+
+
+def test_half_precision_and_tiles_change_little(capsys, photos, prior, tmp_path):
+    common = [photos / "good-31x200.png", "--prior", prior, "--iterations", 2, "--ratio", 0.5, "--out", tmp_path]
+    images = []
+    for options in ([], ["--precision", "bf16"], ["--tile", 64]):
+        code, (report,), errors = reconstruct(capsys, *common, *options)
+        assert (code, errors) == (0, [])
+        images.append(read_pixels(report["reconstruction"]).astype(float))
+    for changed in images[1:]:
+        assert 0 < np.abs(changed - images[0]).max() < 0.2 * np.ptp(images[0])
+        assert np.abs(changed - images[0]).mean() < 0.01 * np.ptp(images[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--tile", "30"], "multiples of 4"), (["--tile", "64", "--method", "tv"], "tv has none")],
+)
+def test_a_tile_that_does_not_fit_is_one_line(capsys, photos, prior, tmp_path, options, words):
+    code = main(
+        ["reconstruct", str(photos / "good-7x9.png"), "--prior", str(prior), "--out", str(tmp_path), *options]
+    )
+    assert code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
