@@ -118,19 +118,26 @@ class _MeterMode(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if torch.is_inference_mode_enabled() and is_operation(func) and not has_formula(func):
+        if not is_operation(func) or func.namespace == "prim":  # a question after a tensor's device, say
+            return func(*args, **kwargs)
+        if torch.is_inference_mode_enabled() and not has_formula(func):
             with self:  # inference mode alone sends composite operations here whole: count their parts
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
         result = func(*args, **kwargs)
-        if is_operation(func):
-            self.flops += flops_of(func, args, kwargs, result)
-        old = {_key(leaf) for leaf in tree_leaves((args, kwargs)) if _has_storage(leaf)}
-        for leaf in tree_leaves(result):
-            # A view of a tensor from before, or such a tensor changed in place, allocates nothing.
-            if _has_storage(leaf) and (_key(leaf) in self._sizes or _key(leaf) not in old):
-                self.track(leaf)
+        self.flops += flops_of(func, args, kwargs, result)
+        old: set[int] | None = None
+        for leaf in (result,) if isinstance(result, Tensor) else tree_leaves(result):
+            if not _has_storage(leaf):
+                continue
+            if _key(leaf) not in self._sizes:
+                # A view of a tensor from before, or such a tensor changed in place, allocates nothing.
+                if old is None:
+                    old = {_key(given) for given in tree_leaves((args, kwargs)) if _has_storage(given)}
+                if _key(leaf) in old:
+                    continue
+            self.track(leaf)
         return result
 
     def track(self, tensor: Tensor) -> None:
