@@ -135,7 +135,11 @@ def compare(
 
 
 def network_memory(unet: torch.nn.Module) -> list[dict[str, Any]]:
-    """One evaluation of the network at 1024²: peak bytes of activations and operations, whole and on tiles."""
+    """One evaluation of the network at 1024²: peak bytes of activations and operations, whole and on tiles.
+
+    On the meta device attention is not fused, and its matrix of scores counts whole; where a fused kernel is at hand
+    the bytes are far fewer, and the operations as many.
+    """
     holder, op = torch.nn.Module(), idm.BlockCS((1024, 1024), 0.25)
     holder.unet = unet
     rows = []

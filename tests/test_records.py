@@ -63,3 +63,17 @@ def test_the_tuned_settings_are_those_in_force():
     assert {k: defaults[k] for k in ("sigma_max", "sigma_min", "eta")} == {
         k: best[k] for k in ("sigma_max", "sigma_min", "eta")
     }
+
+
+def test_half_precision_and_the_order_in_memory_lose_next_to_nothing():
+    losses = {r["option"]: r["worst_loss_db"] for r in load("inference")["images"]}
+    assert losses["float32, whole image"] == 0
+    assert abs(losses["channels last"]) < 0.001
+    assert losses["bfloat16"] < 0.05
+    assert losses["bfloat16, channels last"] < 0.05
+
+
+def test_tiles_spare_an_attention_network_most_of_its_memory():
+    whole, *tiled = load("inference")["memory"]["sd15"]
+    assert all(row["peak_bytes"] < whole["peak_bytes"] / 10 for row in tiled)
+    assert all(row["flops"] < whole["flops"] / 2 for row in tiled)
