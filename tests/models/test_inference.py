@@ -187,7 +187,7 @@ def test_tiles_one_after_another_need_memory_for_one():
     assert peak(128, 64) - 3 * 4 * 128 * 128 < 1.05 * peak(64, None)  # and a few planes to blend in
 
 
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiled_is_the_same(backend):
     """Any height and width with one compilation; the default backend where there is a compiler."""
     if backend == "inductor" and not compiler_found(torch.device("cpu")):
