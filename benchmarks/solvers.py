@@ -70,6 +70,7 @@ def main(argv: Sequence[str] = ()) -> int:
         row = {"method": solver, "iterations": iterations, "ratio": ratio, "true_ratio": report["true_ratio"]}
         row |= {k: report[k] for k in ("psnr", "ssim", "seconds_per_image", "network_calls")}
         row |= {"per_image": per_image, "measured": provenance(options.seed)["date"]}
+        row |= {"added": bool(options.add)}  # its seconds are of another run and do not compare with the others'
         same = (solver, iterations, ratio)
         record["rows"] = [r for r in record["rows"] if (r["method"], r["iterations"], r["ratio"]) != same] + [row]
         tqdm.write(
