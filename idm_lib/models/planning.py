@@ -66,6 +66,8 @@ def training_problem(
         except TypeError as error:
             raise InputError(f"the configuration does not fit this version: {error}.") from None
         op = BlockCS(image_size, ratio).to(device)
+        for dtype in (torch.float32, torch.float64):  # its matrices are there before the step, and not part of it
+            op.A(torch.zeros(1, 1, *image_size, dtype=dtype, device=device))
 
         def loss(batch: int, policy: MemoryPolicy) -> Tensor:
             dtype = next(model.parameters()).dtype

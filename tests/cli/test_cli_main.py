@@ -9,7 +9,7 @@ import pytest
 from idm_lib.cli import main
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "train", "bench"])
+@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "train", "plan", "bench"])
 def test_help_of_each_command(capsys, command):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
