@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 
 #: The others need a folder of images: ``idm bench solvers --images DIR``.
-WITHOUT_FILES = ("operators", "engine")
+WITHOUT_FILES = ("operators", "engine", "plan", "step", "memory")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or WITHOUT_FILES:
