@@ -77,3 +77,27 @@ def test_tiles_spare_an_attention_network_most_of_its_memory():
     whole, *tiled = load("inference")["memory"]["sd15"]
     assert all(row["peak_bytes"] < whole["peak_bytes"] / 10 for row in tiled)
     assert all(row["flops"] < whole["flops"] / 2 for row in tiled)
+
+
+def planned(policy, steps=3, image_size=256):
+    (found,) = (
+        r
+        for r in load("plan")["rows"]
+        if (r["model"], r["policy"], r["steps"], r["image_size"]) == ("sd15", policy, steps, image_size)
+    )
+    assert (found["batch"], found["precision"]) == (8, "amp")
+    return found
+
+
+def test_planned_figures_meet_their_bars():
+    default, lean, store = planned("default"), planned("lean"), planned("store")
+    assert default["forward_units"] <= 4.0
+    assert default["peak_gib"] - default["drift_cure_gib"] <= 9.1
+    assert lean["peak_gib"] - lean["drift_cure_gib"] <= 7.9
+    assert max(default["drift_cure_gib"], lean["drift_cure_gib"]) <= 1.0
+    assert store["peak_gib"] >= 100
+    assert planned("lean", steps=10)["peak_gib"] == pytest.approx(lean["peak_gib"], rel=0.03)
+    for steps in (1, 3, 10):
+        assert planned("default", steps)["forwards_per_layer"] == pytest.approx(3 - 1 / steps)
+        assert planned("fast", steps)["forwards_per_layer"] == 2
+        assert planned("store", steps)["forwards_per_layer"] == 1
