@@ -14,6 +14,7 @@ from idm_lib.errors import InputError
 from idm_lib.memory import MemoryPolicy
 from idm_lib.models.config import UNetConfig, check_record, check_wiring
 from idm_lib.models.denoiser import Denoiser
+from idm_lib.models.named import named_config
 from idm_lib.models.prior_start import start_from_prior
 from idm_lib.models.published import from_published_layout, read_published
 from idm_lib.models.publishing import save_folder, upload
@@ -58,7 +59,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         block_channels: tuple[int, ...] = (320, 640),
         layers_per_block: int = 2,
         attention: tuple[bool, ...] = (True, True),
-        injectors: tuple[bool, ...] = (True, True),
+        injectors: tuple[bool, ...] | None = (True, True),
         attention_heads: int = 8,
         norm_groups: int = 32,
         bottleneck_repeat: int = 2,
@@ -91,7 +92,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
                 block_channels=tuple(block_channels),
                 layers_per_block=layers_per_block,
                 attention=tuple(attention),
-                injectors=tuple(injectors),
+                injectors=None if injectors is None else tuple(injectors),
                 steps=steps,
                 attention_heads=attention_heads,
                 norm_groups=norm_groups,
@@ -157,6 +158,17 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         ]
         extras = [(y, op, back_projection, self.weights[t - 1]) for t in countdown]
         return torch.full_like(back_projection, config.image_mean), bodies, extras
+
+    @classmethod
+    def named(cls, name: str, **changes: Any) -> Self:
+        """A new model of a named configuration, ``tiny`` or ``sd15``, with some numbers changed.
+
+        An ablation is a change: ``named("sd15", wired_blocks=False)``, ``named("tiny", steps=4, injectors=None)``.
+
+        Raises:
+            InputError: an unknown name, or numbers that do not fit.
+        """
+        return cls(**named_config(name) | changes)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **kwargs: Any) -> Self:

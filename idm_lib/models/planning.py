@@ -12,24 +12,23 @@ from idm_lib.errors import InputError
 from idm_lib.memory import MemoryPolicy
 from idm_lib.memory.planner import Problem
 from idm_lib.models.idm import InvertibleDiffusion
+from idm_lib.models.named import CONFIGS, named_config
 from idm_lib.models.storage import resolve, shipped_names
 from idm_lib.operators import BlockCS
 
-NAMED: dict[str, dict[str, Any]] = {"sd15": {}}  # InvertibleDiffusion's defaults are Stable Diffusion v1.5's
-
 
 def model_config(name: str | Path) -> dict[str, Any]:
-    """The configuration of that name: ``sd15``, a shipped model, or a folder with a ``config.json``.
+    """The configuration of that name: ``sd15``, ``tiny``, or a folder with a ``config.json``.
 
     Raises:
         InputError: there is none, or it is not an invertible diffusion model's.
     """
     text = str(name)
-    if text in NAMED:
-        return dict(NAMED[text])
+    if text in CONFIGS:
+        return named_config(text)
     folder = Path(resolve(text)) if text in shipped_names() else Path(text)
     if not (folder / "config.json").is_file():
-        known = ", ".join([*NAMED, *shipped_names()])
+        known = ", ".join([*CONFIGS, *shipped_names()])
         raise InputError(f"there is no model {text!r}; expected one of {known}, or a folder with a config.json.")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -1,0 +1,59 @@
+"""Named configurations, and ablations as changes to them."""
+
+import pytest
+import torch
+
+import idm_lib as idm
+from idm_lib.models.runs import PlainRun, WiredRun
+from idm_lib.training import ChainTask, TrainConfig
+
+
+def parts(model, kind):
+    return sum(isinstance(module, kind) for module in model.modules())
+
+
+def named(name, **changes):
+    with torch.device("meta"):
+        return idm.InvertibleDiffusion.named(name, **changes)
+
+
+def test_sd15_is_the_papers_model():
+    model = named("sd15")
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == 115.27
+
+
+def test_tiny_is_what_the_shipped_configuration_trains():
+    trained = ChainTask(TrainConfig.load("tiny")).build()
+    model = named("tiny")
+    assert {k: v.shape for k, v in model.state_dict().items()} == {
+        k: v.shape for k, v in trained.state_dict().items()
+    }
+    for key, value in model.config.items():
+        if not key.startswith("_") and key not in ("operator", "ratios"):
+            assert trained.config[key] == value or tuple(trained.config[key]) == tuple(value), key
+
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({"wired_steps": False}, lambda m: isinstance(m.chain, PlainRun) and parts(m.unet, WiredRun)),
+        ({"wired_blocks": False}, lambda m: isinstance(m.chain, WiredRun) and not parts(m.unet, WiredRun)),
+        ({"injectors": None}, lambda m: not any(".injectors." in name for name in m.state_dict())),
+        ({"steps": 5}, lambda m: len(m.chain.v) == 5),
+        ({"v": 0.3}, lambda m: m.config.v == 0.3),
+        ({"attention": (False, True), "block_channels": (32, 64)}, lambda m: not m.unet.down_blocks[0].attentions),
+    ],
+)
+def test_an_ablation_is_a_change(changes, holds):
+    assert holds(named("sd15", **changes))
+
+
+def test_either_network_follows_either_schedule():
+    model = named("sd15", schedule="state-evolution", noise_channels=64)
+    assert model.unet.noise_embedding is not None
+    assert hasattr(named("tiny", schedule="paper", noise_channels=0), "alpha")
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(idm.InputError, match="out of sd15, tiny, got 'huge'"):
+        idm.InvertibleDiffusion.named("huge")
