@@ -106,13 +106,22 @@ def test_a_repeated_tensor_that_differs_and_foreign_files_are_refused(one_step, 
         idm.InvertibleDiffusion.from_published(tmp_path / "text.pt", steps=1)
 
 
+@pytest.fixture(scope="module")
+def three_steps():
+    return Case(3)
+
+
 @pytest.mark.slow
-def test_three_steps_agree_and_have_the_papers_size():
-    case = Case(3)
-    parameters = sum(p.numel() for p in case.model.parameters())
-    injectors = [(n, p) for n, p in case.model.named_parameters() if "injectors" in n]
+def test_three_steps_have_the_papers_size(three_steps):
+    parameters = sum(p.numel() for p in three_steps.model.parameters())
+    injectors = [(n, p) for n, p in three_steps.model.named_parameters() if "injectors" in n]
     assert round(parameters / 1e6, 2) == 115.27
     assert sum(p.numel() for _, p in injectors) == 18060
     assert len({n.split(".injectors.")[0] + n.split(".injectors.")[1].split(".")[0] for n, _ in injectors}) == 20
-    assert len(case.published) == 1079
-    case.check("default")
+    assert len(three_steps.published) == 1079
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["store", "paper", "lean", "default", "fast"])
+def test_three_steps_agree(three_steps, policy):
+    three_steps.check(policy)
