@@ -155,10 +155,10 @@ class DownBlock(_Block):
         self.runs = nn.ModuleList()
         for i, same in enumerate(self.same_width):
             links = same + self._links_after(config, level)
-            doubles = i == 0 or not same or not config.one_pair
+            goes_on = config.one_pair and same and i > 0 and isinstance(self.runs[-1], WiredRun)
             name = f"down_blocks.{level}.runs.{i}"
             wired = config.wired and links > 0
-            self.runs.append(WiredRun(links, config.v, config.v_range, doubles, name) if wired else PlainRun())
+            self.runs.append(WiredRun(links, config.v, config.v_range, not goes_on, name) if wired else PlainRun())
         last = level == len(config.block_channels) - 1
         self.downsamplers = nn.ModuleList([] if last else [Downsample2D(channels, use_conv=True, name="op")])
 

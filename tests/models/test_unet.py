@@ -7,6 +7,7 @@ from torch import nn
 import idm_lib as idm
 from idm_lib.models import ReversibleUNet, UNetConfig
 from idm_lib.models.noise_embedding import NoiseEmbedding
+from idm_lib.models.runs import PlainRun
 from idm_lib.models.unet import on_image
 
 TINY = {"block_channels": (8, 16), "attention": (False, False), "norm_groups": 4, "bottleneck_repeat": 1}
@@ -108,3 +109,13 @@ def test_noise_embeddings_are_smooth_and_tell_levels_apart():
     near, here, far = embed(torch.tensor([0.1001, 0.1, 0.3])).detach()
     assert here.shape == (16,)
     assert float((near - here).norm()) < 0.1 * float((far - here).norm())
+
+
+def test_a_run_with_no_pair_to_go_on_with_doubles_its_own_stream():
+    bare = dict(norm_groups=4, attention=(False, False), layers_per_block=3, one_pair=True)
+    config = UNetConfig(block_channels=(8, 16), **bare)
+    unet = ReversibleUNet(config)
+    assert [run.s is not None for run in unet.down_blocks[0].runs] == [True, False, False]
+    assert isinstance(unet.down_blocks[1].runs[0], PlainRun)  # its resnet changes the width: nothing to wire
+    assert [run.s is not None for run in list(unet.down_blocks[1].runs)[1:]] == [True, False]
+    assert unet(torch.rand(1, 4, 4, 4)).shape == (1, 4, 4, 4)
