@@ -83,7 +83,10 @@ class MemoryPolicy:
 
     @classmethod
     def lean(cls) -> Self:
-        """The least memory: steps checkpointed, blocks inverted, attention computed again."""
+        """Steps checkpointed, blocks inverted, attention computed again.
+
+        The least memory without drift from step to step, and less work than :meth:`paper`'s.
+        """
         return cls(steps="checkpoint", blocks="invert", keep_steps=1, keep_attention=False)
 
     @classmethod
