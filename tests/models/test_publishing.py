@@ -6,6 +6,7 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import HfApi
@@ -72,7 +73,9 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub():
+def hub(monkeypatch):
+    # The test run is offline on purpose; this hub is within the process.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.url, server.files, server.asked, server.refuses = f"http://127.0.0.1:{server.server_port}", {}, [], False
     thread = threading.Thread(target=server.serve_forever, daemon=True)
