@@ -1,7 +1,6 @@
 """The files of a diffusers U-Net: found in a folder or fetched from the hub, and read without running any code."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,9 @@ def find_unet(source: str | Path, variant: str | None = None, revision: str | No
     where = Path(source)
     hub = None
     if where.is_dir():
-        fetch: Callable[[str], Path | None] = lambda name: path if (path := where / name).is_file() else None  # noqa: E731
+
+        def fetch(name: str) -> Path | None:
+            return path if (path := where / name).is_file() else None
     elif is_hub_id(str(source)):
         fetch = hub = _Hub(str(source), revision)
     else:
@@ -130,5 +131,5 @@ def _shapes(files: dict[str, Path]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for path in dict.fromkeys(files.values()):
         with safe_open(path, framework="pt") as file:
-            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 -- not iterable itself
     return shapes
