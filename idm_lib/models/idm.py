@@ -24,6 +24,7 @@ from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars, firs
 from idm_lib.models.storage import load_folder, resolve
 from idm_lib.models.unet import ReversibleUNet
 from idm_lib.operators.base import check_measurements
+from idm_lib.reversible import DriftLog
 from idm_lib.reversible.couplings import widened_range
 
 SCHEDULES = ("paper", "state-evolution")
@@ -113,13 +114,16 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         else:
             self.weights = nn.Parameter(first_weights(steps, v_steps if wired_steps else 0.0))  # (T, 4)
 
-    def forward(self, y: Tensor, op: Any, memory: MemoryPolicy | None = None) -> Tensor:
+    def forward(
+        self, y: Tensor, op: Any, memory: MemoryPolicy | None = None, drift: DriftLog | None = None
+    ) -> Tensor:
         """Reconstruct.
 
         Args:
             y: measurements, (B, M).
             op: the operator that took them, with ``A``, ``A_adjoint`` and ``A_dagger``.
             memory: what a backward pass stores; default: :meth:`MemoryPolicy.default`.
+            drift: notes how exactly the backward pass rebuilds what it inverts, by link.
 
         Returns:
             x̂, (B, 1, H, W), not clamped. Differentiable in the parameters and in y.
@@ -130,10 +134,10 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         check_measurements(y)
         policy = memory or MemoryPolicy()
         back_projection = op.A_adjoint(y).to(y.dtype)  # (B, 1, H, W)
-        blocks = BlockMemory(policy.blocks, policy.keep_attention, policy.streams)
+        blocks = BlockMemory(policy.blocks, policy.keep_attention, policy.streams, drift)
         start, bodies, extras = self._steps(y, op, back_projection, blocks)
         # Two grey images: precision costs nothing. Attention kept here too is computed once in all.
-        steps = BlockMemory(policy.steps, policy.keep_attention, torch.float64)
+        steps = BlockMemory(policy.steps, policy.keep_attention, torch.float64, drift)
         out = self.chain(start, bodies, extras, steps, stored=policy.kept_steps(self.config.steps))[0]
         return self._end(out, y, op)
 

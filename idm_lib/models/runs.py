@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from idm_lib.reversible import ATTENTION, ReversibleChain, WiredCoupling
+from idm_lib.reversible import ATTENTION, DriftLog, ReversibleChain, WiredCoupling
 
 Bodies = Sequence[nn.Module]
 Extras = Sequence[tuple[Any, ...]]
@@ -23,11 +23,13 @@ class BlockMemory:
             wired runs. Blocks that cannot be wired are stored with ``store`` and checkpointed otherwise.
         keep_attention: keep the attentions' outputs, so that the second evaluation need not compute them again.
         stream_dtype: what the streams are held in; see :class:`~idm_lib.reversible.ReversibleChain`.
+        drift: watches how exactly inverted runs are rebuilt.
     """
 
     kind: str = "store"
     keep_attention: bool = False
     stream_dtype: torch.dtype | str | None = None
+    drift: DriftLog | None = None
 
     def call(self, module: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """Evaluate a block that is not wired; recompute its inside in the backward pass unless all is stored."""
@@ -84,7 +86,7 @@ class WiredRun(nn.Module):
         for part, kind in ((slice(0, cut), memory.kind), (slice(cut, None), "store")):
             if links[part]:
                 chain = ReversibleChain(links[part], stream_dtype=memory.stream_dtype, name=self.name)
-                pair = chain(*pair, extras[part], memory=kind, replay=replay)
+                pair = chain(*pair, extras[part], memory=kind, replay=replay, drift=memory.drift)
         return pair[0] + self.m * pair[1], pair
 
 

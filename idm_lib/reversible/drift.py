@@ -17,7 +17,8 @@ class DriftLog:
 
     Pass it to a chain's call as ``drift=log``. The forward pass keeps ``samples`` numbers of each link's x2, drawn at
     fixed places; the backward pass compares what it reconstructs there. ``log.errors`` then maps every link's label,
-    such as ``"chain[3]"``, to its latest relative error (root mean square of the difference over that of the truth).
+    such as ``"chain[3]"``, to its largest relative error since :meth:`clear` (root mean square of the difference over
+    that of the truth): a link that every sampling step shares is met many times in one backward pass.
 
     Args:
         bound: a larger error warns once for each link, by name.
@@ -40,7 +41,8 @@ class DriftLog:
     def record(self, label: str, truth: Tensor, rebuilt: Tensor) -> None:
         """Note the error of one link; the chain calls this."""
         error = relative_error(rebuilt, truth)
-        self.errors[label] = error
+        if not error <= self.errors.get(label, -1.0):  # NaN is the worst
+            self.errors[label] = error
         if not error <= self.bound and label not in self._warned:
             self._warned.add(label)
             warnings.warn(
@@ -50,8 +52,12 @@ class DriftLog:
                 stacklevel=2,
             )
 
+    def clear(self) -> None:
+        """Forget the errors; what has been warned of is not warned of again."""
+        self.errors.clear()
+
     def worst(self) -> tuple[str, float] | None:
-        """Return the label and error of the worst link so far seen, or None before the first backward pass."""
+        """Return the label and error of the worst link since :meth:`clear`, or None before a backward pass."""
         return max(self.errors.items(), key=lambda item: item[1]) if self.errors else None
 
 

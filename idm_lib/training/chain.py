@@ -1,7 +1,5 @@
 """The chain's task: an invertible diffusion model fine-tuned end to end, through every step at once."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -10,22 +8,24 @@ from idm_lib.evaluation.metrics import psnr
 from idm_lib.memory import MemoryPolicy
 from idm_lib.models import Denoiser, InvertibleDiffusion
 from idm_lib.operators import BlockCS
+from idm_lib.reversible import DriftLog
 from idm_lib.training.config import TrainConfig
 from idm_lib.training.data import CropSource
 
 VALIDATION_RATIOS = (0.1, 0.3, 0.5)
 LOSSES = ("l1", "mse", "log-mse")
+DRAWS = ("log", "uniform")
 
 
 class ChainTask:
     """What the training loop needs to know of an :class:`~idm_lib.models.InvertibleDiffusion`.
 
-    For every batch a ratio γ is drawn, ln γ uniform, and a permutation, shared by the batch; Φ stays. The loss is
+    For every batch a ratio γ and a permutation are drawn, shared by the batch; Φ stays. The loss is
     taken on the chain's output alone. ``log-mse``, the mean of ln mse over the images, is the PSNR itself but for a
     factor: every image and every ratio weighs the same, where L1 and mse mostly see those that went worst.
 
     Raises:
-        InputError: an unknown loss or memory policy, or ratios out of order.
+        InputError: an unknown loss, memory policy or draw, or ratios out of order.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -36,7 +36,10 @@ class ChainTask:
         measure = config.measure
         if not 0 < measure.low <= measure.high <= 1:
             raise InputError(f"measure needs 0 < low ≤ high ≤ 1; got {measure.low} and {measure.high}.")
+        if measure.draw not in DRAWS:
+            raise InputError(f"measure.draw must be one of {', '.join(DRAWS)}; got {measure.draw!r}.")
         side = config.data.crop
+        self._drift = DriftLog()
         self._operator = BlockCS((side, side), measure.high, measure.block_size, measure.seed)
 
     def build(self) -> InvertibleDiffusion:
@@ -64,15 +67,17 @@ class ChainTask:
     ) -> Tensor:
         """The loss of a part of one batch x, (B, 1, h, w); ratio and permutation depend on the seed and the step."""
         op, x = self.operator(step).to(x.device), x[part]
-        return self.distance(model(op.A(x), op, self.memory), x)
+        logged = (step + 1) % self.config.log_every == 0  # watching costs little, on a GPU a wait for it
+        return self.distance(model(op.A(x), op, self.memory, self._drift if logged else None), x)
 
     def operator(self, step: int) -> BlockCS:
         """The operator of one step."""
         generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
-        low, high = math.log(self.config.measure.low), math.log(self.config.measure.high)
-        ratio = math.exp(low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64)))
+        part = float(torch.rand((), generator=generator, dtype=torch.float64))
+        low, high = self.config.measure.low, self.config.measure.high
+        ratio = low * (high / low) ** part if self.config.measure.draw == "log" else low + (high - low) * part
         permutation = int(torch.randint(2**31, (), generator=generator))
-        return self._operator.replace(min(ratio, self.config.measure.high), permutation)
+        return self._operator.replace(min(ratio, high), permutation)
 
     def distance(self, estimate: Tensor, x: Tensor) -> Tensor:
         """The chosen loss, a scalar, of two (B, 1, H, W)."""
@@ -82,18 +87,46 @@ class ChainTask:
         mse = error.square().mean(dim=(1, 2, 3))  # (B,)
         return mse.mean() if self.config.loss == "mse" else mse.clamp_min(1e-10).log().mean()
 
+    def state(self, model: InvertibleDiffusion) -> dict[str, float]:
+        """The least effective v, the worst drift since it was last asked for, and the schedule's learned numbers.
+
+        Drift is the relative error of what the backward pass rebuilt by inversion; there is none if it inverts none.
+        """
+        wired = {name: float(v.detach()) for name, v in model.named_parameters() if ".v." in name}
+        low, high = model.config.v_range
+        found = {"min_v": min(max(v, low) for v in wired.values())} if wired else {}
+        worst = self._drift.worst()
+        self._drift.clear()
+        if worst:
+            found["drift"] = worst[1]
+        steps = model.config.steps
+        links = [min(max(v, low), high) for name, v in wired.items() if name.startswith("chain.")]  # t = T … 1
+        found |= {f"v/{steps - i}": v for i, v in enumerate(links)}
+        if model.config.schedule == "paper":
+            return found | {f"alpha/{t + 1}": float(value) for t, value in enumerate(model.alpha.detach())}
+        table = model.weights.detach().tolist()  # (T, 4)
+        return found | {
+            f"{name}/{t + 1}": row[i]
+            for t, row in enumerate(table)
+            for i, name in enumerate(("k", "l", "delta", "w"))
+        }
+
     @torch.no_grad()
-    def validate(self, model: InvertibleDiffusion, source: CropSource, device: torch.device) -> dict[str, float]:
-        """PSNR in dB of the reconstructed held-out crops at several ratios, and the least effective v."""
-        wired = [float(v) for name, v in model.named_parameters() if ".v." in name]
-        scores = {"min_v": min(wired)} if wired else {}
+    def validate(
+        self, model: InvertibleDiffusion, source: CropSource, device: torch.device
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR in dB of the reconstructed held-out crops at several ratios, and the first of them, (1, side, 2·side).
+
+        A picture is the crop and its reconstruction.
+        """
         if not source.validation:
-            return scores
+            return {}, {}
         side = min(160, *(min(image.shape) for image in source.validation))
         x = source.validation_crops(side).to(device)
-        measure = self.config.measure
+        measure, scores, pictures = self.config.measure, {}, {}
         for ratio in VALIDATION_RATIOS:
             op = BlockCS((side, side), ratio, measure.block_size, measure.seed, permutation_seed=1).to(device)
             found = torch.cat([model(op.A(part), op) for part in x.split(4)])
             scores[f"psnr@{ratio:g}"] = float(psnr(found, x).mean())
-        return scores
+            pictures[f"crop@{ratio:g}"] = torch.cat([x[0], found[0]], dim=-1)
+        return scores, pictures

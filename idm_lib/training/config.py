@@ -31,17 +31,24 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam, with a linear warm-up and a cosine decay to a hundredth of the rate.
+    """How weights follow gradients.
 
     Args:
+        kind: ``adam`` or ``adamw``.
         lr: highest learning rate.
-        warmup: steps until it is reached.
+        decay: what follows a linear warm-up: ``cosine`` to a hundredth of the rate, ``linear`` to a hundredth, or
+            ``constant``.
+        warmup: steps until the highest rate is reached.
+        weight_decay: of AdamW; Adam has none.
         clip: largest norm of the gradient; 0 for no clipping.
         ema: decay of the averaged weights, which are what is validated and kept.
     """
 
+    kind: str = "adam"
     lr: float = 1e-3
+    decay: str = "cosine"
     warmup: int = 500
+    weight_decay: float = 0.0
     clip: float = 1.0
     ema: float = 0.999
 
@@ -51,13 +58,16 @@ class MeasureConfig:
     """The measurements that a chain is trained on.
 
     Args:
-        low, high: range of the ratio γ, drawn for every batch with ln γ uniform.
+        low, high: range of the ratio γ, drawn anew for every batch.
+        draw: ``log``, ln γ uniform, or ``uniform``, γ itself: more of the high ratios, where the prior alone is best
+            and fine-tuning has most to lose.
         block_size: side of a block; its square is N.
         seed: of the matrix Φ; permutations are drawn anew for every batch.
     """
 
     low: float = 0.01
     high: float = 0.5
+    draw: str = "log"
     block_size: int = 32
     seed: int = 0
 
@@ -73,6 +83,8 @@ class TrainConfig:
         steps: optimiser steps in all.
         seed: of the first weights and of every batch.
         checkpoint_every, validate_every, log_every: in steps.
+        accumulate: parts that a batch, or a process's share of it, is computed in, one after another: the same step
+            for less memory.
         precision: of the network in training: ``fp32``, or ``bf16`` or ``fp16`` by autocast.
         export_dtype: precision of the weights that are kept, ``float32`` or ``float16``.
         data, optimiser: see there.
@@ -90,6 +102,7 @@ class TrainConfig:
     checkpoint_every: int = 500
     validate_every: int = 1000
     log_every: int = 50
+    accumulate: int = 1
     precision: str = "fp32"
     export_dtype: str = "float32"
     data: DataConfig = field(default_factory=DataConfig)
@@ -106,7 +119,9 @@ class TrainConfig:
         if self.precision not in ("fp32", "bf16", "fp16"):
             raise InputError(f"precision must be fp32, bf16 or fp16; got {self.precision!r}.")
         whole = {"steps": self.steps, "data.batch": self.data.batch, "data.crop": self.data.crop}
-        whole |= {name: getattr(self, name) for name in ("checkpoint_every", "validate_every", "log_every")}
+        whole |= {
+            name: getattr(self, name) for name in ("checkpoint_every", "validate_every", "log_every", "accumulate")
+        }
         for name, value in whole.items():
             if value < 1:
                 raise InputError(f"{name} must be at least 1; got {value}.")
@@ -115,6 +130,15 @@ class TrainConfig:
         if self.data.validation < 0:
             raise InputError(f"data.validation must be at least 0; got {self.data.validation}.")
         rules = self.optimiser
+        if rules.kind not in ("adam", "adamw"):
+            raise InputError(f"optimiser.kind must be adam or adamw; got {rules.kind!r}.")
+        if rules.decay not in ("cosine", "linear", "constant"):
+            raise InputError(f"optimiser.decay must be cosine, linear or constant; got {rules.decay!r}.")
+        if not 0 <= rules.weight_decay < math.inf or (rules.weight_decay and rules.kind == "adam"):
+            raise InputError(
+                f"optimiser.weight_decay must be at least 0, and 0 for adam; got {rules.weight_decay} "
+                f"for {rules.kind}."
+            )
         if not (0 < rules.lr < math.inf and rules.warmup >= 0 and 0 <= rules.clip < math.inf and 0 <= rules.ema < 1):
             raise InputError(
                 f"optimiser needs lr > 0, warmup ≥ 0, clip ≥ 0 and ema in [0, 1); got {rules.lr}, {rules.warmup}, "

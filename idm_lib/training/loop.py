@@ -1,8 +1,7 @@
 """The training loop: batches by step number, averaged weights, atomic checkpoints, exact resumption."""
 
-import json
 import math
-import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,8 @@ from idm_lib.errors import InputError
 from idm_lib.training.checkpoint import load_checkpoint, save_checkpoint, write_whole
 from idm_lib.training.config import TrainConfig
 from idm_lib.training.data import CropSource
+from idm_lib.training.log import RunLog
+from idm_lib.training.optimiser import learning_rate, make_optimiser
 
 
 class Task(Protocol):
@@ -29,8 +30,13 @@ class Task(Protocol):
     def loss(self, model: nn.Module, x: Tensor, step: int, settings: ModelMixin, part: slice = slice(None)) -> Tensor:
         """The loss of a part of one batch, a scalar; random numbers depend only on the seed and the step."""
 
-    def validate(self, model: ModelMixin, source: CropSource, device: torch.device) -> dict[str, float]:
-        """Scores on the held-out images, by name."""
+    def state(self, model: ModelMixin) -> dict[str, float]:
+        """What else the log shows of the model in training, by name: here and at every logged step."""
+
+    def validate(
+        self, model: ModelMixin, source: CropSource, device: torch.device
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Scores on the held-out images, and pictures (1, H, W) of the first of them, by name."""
 
 
 def train(task: Task, config: TrainConfig, out: Path) -> Path:
@@ -55,12 +61,13 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     precision = "no" if config.precision == "fp32" else config.precision
     accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
     part = _share(config.data.batch, accelerator.process_index, accelerator.num_processes)
+    parts = _split(part, config.accumulate)
     source = CropSource(config.data.folder, config.data.crop, config.data.validation, config.seed)
     for reason in source.skipped:
         accelerator.print(f"skipped: {reason}")
 
     model = task.build()
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.optimiser.lr)
+    optimiser = make_optimiser(model.parameters(), config.optimiser)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema)).to(accelerator.device)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     try:  # only now, so that a run that could not begin claims no folder
@@ -68,10 +75,11 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         with accelerator.main_process_first():
             _claim(out, config)
         start = _resume(out / "checkpoint.pt", model, average, optimiser)
-        log = _Log(out, start) if accelerator.is_main_process else None
+        log = RunLog(out, start) if accelerator.is_main_process else None
     except OSError as error:
         raise InputError(f"{out} cannot be written to ({error.strerror or error}); give another --out.") from None
 
+    shown: dict[str, str] = {}
     bar = tqdm(
         range(start, config.steps),
         initial=start,
@@ -82,12 +90,16 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     )
     for step in bar:
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config)
+            group["lr"] = learning_rate(step, config.steps, config.optimiser)
         x = source.batch(step, config.data.batch).to(accelerator.device)
-        with accelerator.autocast():
-            loss = task.loss(wrapped, x, step, model, part)
-        accelerator.backward(loss)
-        loss = accelerator.reduce(loss.detach(), "mean")  # so that every process sees the same and stops as one
+        loss = torch.zeros((), device=accelerator.device)
+        for part in parts:
+            with nullcontext() if part is parts[-1] else accelerator.no_sync(wrapped):
+                with accelerator.autocast():
+                    share = task.loss(wrapped, x, step, model, part) / len(parts)
+                accelerator.backward(share)
+            loss += share.detach()
+        loss = accelerator.reduce(loss, "mean")  # so that every process sees the same and stops as one
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimiser.clip or math.inf)
         if not torch.isfinite(loss + norm):
             raise InputError(
@@ -103,12 +115,17 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         if log is None:
             continue  # one process writes
         if done % config.log_every == 0 or last:
-            bar.set_postfix(loss=f"{float(loss):.3f}")
-            log.write(done, {"loss": float(loss), "gradient_norm": float(norm), "lr": learning_rate(step, config)})
+            rate = learning_rate(step, config.steps, config.optimiser)
+            scalars = {"loss": float(loss), "gradient_norm": float(norm), "lr": rate, **task.state(model)}
+            log.write(done, scalars)
+            shown |= {name: f"{scalars[name]:.3g}" for name in ("loss", "drift", "min_v") if name in scalars}
+            bar.set_postfix(shown)
         if source.validation and (done % config.validate_every == 0 or last):
             average.module.eval()
-            scores = task.validate(average.module, source, accelerator.device)
+            scores, pictures = task.validate(average.module, source, accelerator.device)
             log.write(done, scores)
+            log.show(done, pictures)
+            shown |= {name: f"{value:.2f}" for name, value in scores.items() if name.startswith("psnr")}
             bar.write(f"step {done}: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         if done % config.checkpoint_every == 0 or last:
             save_checkpoint(out / "checkpoint.pt", _state(done, model, average, optimiser))
@@ -126,13 +143,12 @@ def _share(batch: int, process: int, processes: int) -> slice:
     return slice(process * batch // processes, (process + 1) * batch // processes)
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up to ``lr``, then a cosine to a hundredth of it at the last step."""
-    peak, warmup = config.optimiser.lr, config.optimiser.warmup
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, config.steps - warmup)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+def _split(share: slice, parts: int) -> list[slice]:
+    """A process's share of a batch in equal parts, one after another."""
+    size = share.stop - share.start
+    if size % parts:
+        raise InputError(f"accumulate must divide the {size} crops of a process's share of a batch; got {parts}.")
+    return [slice(at, at + size // parts) for at in range(share.start, share.stop, size // parts)]
 
 
 def _claim(out: Path, config: TrainConfig) -> None:
@@ -174,47 +190,3 @@ def _export(model: ModelMixin, folder: Path, config: TrainConfig) -> None:
         model.to(getattr(torch, config.export_dtype)).save_pretrained(folder)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{folder} could not be written ({error}); make room and give the command again.") from None
-
-
-def _logged_step(line: str) -> float:
-    """The step that a line of the log is about; infinite for a line that a kill or a full disk cut short."""
-    try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return math.inf
-
-
-class _Log:
-    """Scalars to ``log.jsonl``, and to TensorBoard where it is installed."""
-
-    def __init__(self, out: Path, start: int) -> None:
-        path = out / "log.jsonl"
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        kept = [line for line in lines if _logged_step(line) <= start]  # not past the checkpoint
-        write_whole(path, lambda file: file.write("".join(line + "\n" for line in kept).encode()))
-        self._file = path.open("a")
-        self._began = time.monotonic()
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self._board = None
-        else:
-            self._board = SummaryWriter(out / "tensorboard", purge_step=start)
-
-    def write(self, step: int, scalars: dict[str, float]) -> None:
-        seconds = round(time.monotonic() - self._began, 1)
-        try:
-            self._file.write(json.dumps({"step": step, "seconds": seconds} | scalars) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise InputError(
-                f"the log {self._file.name} could not be written ({error.strerror or error}); make room and resume."
-            ) from None
-        if self._board:
-            for name, value in scalars.items():
-                self._board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self._file.close()
-        if self._board:
-            self._board.close()

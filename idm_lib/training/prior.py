@@ -48,16 +48,27 @@ class PriorTask:
         error = model(x + sigma[:, None, None, None] * noise, sigma) - x
         return (weight * error.square().mean(dim=(1, 2, 3))).mean()
 
+    def state(self, model: Denoiser) -> dict[str, float]:
+        """Nothing beyond the loss."""
+        return {}
+
     @torch.no_grad()
-    def validate(self, model: Denoiser, source: CropSource, device: torch.device) -> dict[str, float]:
-        """PSNR in dB of the denoised held-out crops at several σ; the same crops and noise every time."""
+    def validate(
+        self, model: Denoiser, source: CropSource, device: torch.device
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR in dB of the denoised held-out crops at several σ, and the first of them, (1, side, 3·side).
+
+        The same crops and noise every time; a picture is the crop, the crop with noise, and what became of it.
+        """
         if not source.validation:
-            return {}
+            return {}, {}
         side = min(160, *(min(image.shape) for image in source.validation))
         x = source.validation_crops(side).to(device)
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(device)
-        scores = {}
+        scores, pictures = {}, {}
         for sigma in VALIDATION_SIGMAS:
-            clean = torch.cat([model(part, sigma) for part in (x + sigma * noise).split(4)])
+            noisy = x + sigma * noise
+            clean = torch.cat([model(part, sigma) for part in noisy.split(4)])
             scores[f"psnr@{sigma:g}"] = float(psnr(clean, x).mean())
-        return scores
+            pictures[f"crop@{sigma:g}"] = torch.cat([x[0], noisy[0], clean[0]], dim=-1)
+        return scores, pictures

@@ -63,9 +63,18 @@ def test_a_run_leaves_a_model_that_knows_what_it_was_trained_on(whole):
     model = idm.InvertibleDiffusion.from_pretrained(whole / "final")
     assert tuple(model.config.ratios) == (0.1, 0.5)
     assert model.config.operator == {"seed": 0, "block_size": 8}
-    assert {"psnr@0.1", "psnr@0.3", "psnr@0.5", "min_v"} <= set(lines(whole)[-1])
+    assert {"psnr@0.1", "psnr@0.3", "psnr@0.5"} <= set(lines(whole)[-1])
     op = idm.BlockCS((9, 14), 0.3, block_size=8)
     assert model(torch.rand(1, op.measurements), op).shape == (1, 1, 9, 14)
+
+
+def test_the_log_watches_inversion_and_the_schedule(whole, config, tmp_path):
+    row = next(row for row in lines(whole) if "loss" in row)
+    assert 0 < row["drift"] < 1e-4  # float32 blocks, some inverted
+    assert {"min_v", "k/1", "k/2", "l/1", "delta/2", "w/1", "v/1", "v/2"} <= set(row)
+    stored = dataclasses.replace(config, memory="store", steps=1)
+    train(ChainTask(stored), stored, tmp_path)
+    assert "drift" not in lines(tmp_path)[0], "nothing was inverted"
 
 
 def test_every_part_of_the_model_learns(whole, config):
@@ -90,6 +99,9 @@ def test_ratio_and_permutation_depend_on_the_step_alone(config):
     assert len({op.permutation_seed for op in drawn}) == 200
     assert all(0.1 <= op.ratio <= 0.5 for op in drawn)
     assert sum(op.ratio < 0.05**0.5 for op in drawn) == pytest.approx(100, abs=25)  # ln γ is uniform
+    even = ChainTask(dataclasses.replace(config, measure=dataclasses.replace(config.measure, draw="uniform")))
+    drawn = [even.operator(step) for step in range(200)]
+    assert sum(op.ratio < 0.3 for op in drawn) == pytest.approx(100, abs=25)  # γ is
 
 
 def test_losses(config):
@@ -107,6 +119,10 @@ def test_losses(config):
         ("loss=l3", "loss must be one of"),
         ("memory=huge", "a policy out of"),
         ("measure.low=0.9", "measure needs"),
+        ("measure.draw=dice", "measure.draw must be one of"),
+        ("optimiser.kind=sgd", "optimiser.kind must be"),
+        ("optimiser.decay=steep", "optimiser.decay must be"),
+        ("optimiser.weight_decay=0.1", "0 for adam"),
         ("measure.high=2.0", "measure needs"),
         ("model.colour=3", "model must hold arguments"),
         ("start=nowhere", "there are no weights at"),

@@ -18,9 +18,45 @@ import idm_lib as idm
 from idm_lib.cli import main
 from idm_lib.training import PriorTask, TrainConfig, train
 from idm_lib.training.checkpoint import load_checkpoint
-from idm_lib.training.loop import learning_rate
+from idm_lib.training.optimiser import learning_rate, make_optimiser
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+KILLS = """
+import os, random, signal, sys, time
+import torch
+from pathlib import Path
+from idm_lib.training import PriorTask, TrainConfig, train
+
+torch.set_num_threads(1)
+config = TrainConfig.load(sys.argv[1], ["steps=400", "checkpoint_every=2", "validate_every=100", "log_every=20"])
+
+
+def child(out):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            train(PriorTask(config), config, Path(out))
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+
+rng, killed, resumed = random.Random(0), 0, 0
+while killed < 20:
+    resumed += (Path(sys.argv[2]) / "checkpoint.pt").exists()
+    pid = child(sys.argv[2])
+    time.sleep(rng.uniform(0.02, 0.25))
+    os.kill(pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL, "it ended before it was killed"
+    killed += 1
+for out in sys.argv[2:4]:
+    assert os.waitpid(child(out), 0)[1] == 0
+print(killed, resumed)
+"""
 
 
 class Stopped(Exception):
@@ -175,11 +211,74 @@ def test_nothing_held_out_is_allowed(config, tmp_path):
 
 
 def test_the_learning_rate_rises_then_falls(config):
-    rates = [learning_rate(step, config) for step in range(config.steps)]
-    peak = config.optimiser.lr
+    rules, peak = config.optimiser, config.optimiser.lr
+    rates = [learning_rate(step, config.steps, rules) for step in range(config.steps)]
     assert rates[:3] == [peak / 2, peak, peak]
     assert rates[3:] == sorted(rates[3:], reverse=True)
-    assert learning_rate(config.steps, config) == pytest.approx(peak / 100)
+    assert learning_rate(config.steps, config.steps, rules) == pytest.approx(peak / 100)
+
+
+def test_the_learning_rate_follows_its_rule(config):
+    rate = {
+        kind: [learning_rate(step, 8, dataclasses.replace(config.optimiser, decay=kind)) for step in (2, 5, 8)]
+        for kind in ("cosine", "linear", "constant")
+    }
+    peak = config.optimiser.lr
+    assert rate["constant"] == [peak] * 3
+    assert rate["linear"] == pytest.approx([peak, peak * 0.505, peak * 0.01])
+    assert rate["cosine"] == pytest.approx(rate["linear"])  # which cross in the middle
+    assert learning_rate(3, 8, config.optimiser) > learning_rate(
+        3, 8, dataclasses.replace(config.optimiser, decay="linear")
+    )
+
+
+def test_weight_decay_shrinks_what_has_no_gradient(config):
+    for kind, decay, kept in (("adam", 0.0, 1.0), ("adamw", 0.5, 1 - 0.1 * 0.5)):
+        weight = torch.nn.Parameter(torch.ones(()))
+        rules = dataclasses.replace(config.optimiser, kind=kind, lr=0.1, weight_decay=decay)
+        optimiser = make_optimiser([weight], rules)
+        weight.grad = torch.zeros(())
+        optimiser.step()
+        assert weight.item() == pytest.approx(kept)
+
+
+def test_a_batch_in_parts_is_the_same_step(recipe, tmp_path):
+    finals = []
+    for parts in (1, 2):
+        config = TrainConfig.load(recipe, [f"accumulate={parts}"])
+        finals.append(load_file(train(PriorTask(config), config, tmp_path / str(parts)) / WEIGHTS))
+    for name, whole_batch in finals[0].items():
+        torch.testing.assert_close(finals[1][name], whole_batch, rtol=1e-3, atol=1e-5)
+    losses = [[row["loss"] for row in lines(tmp_path / part) if "loss" in row] for part in "12"]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    config = TrainConfig.load(recipe, ["accumulate=3"])
+    with pytest.raises(idm.InputError, match="accumulate must divide the 2 crops"):
+        train(PriorTask(config), config, tmp_path / "3")
+    assert not (tmp_path / "3").exists()
+
+
+def test_twenty_kills_change_nothing(recipe, tmp_path):
+    """Forked from one process, each run is killed outright at a moment of its own, and the next goes on."""
+    script = tmp_path / "kill.py"
+    script.write_text(KILLS)
+    words = [str(recipe), str(tmp_path / "killed"), str(tmp_path / "calm")]
+    done = subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    killed, resumed = map(int, done.stdout.split()[-2:])
+    assert killed == 20
+    assert resumed >= 5, "most kills came before the first checkpoint"
+    assert same(tmp_path / "killed" / "final", tmp_path / "calm" / "final")
+    assert lines(tmp_path / "killed") == lines(tmp_path / "calm")
+
+
+def test_tensorboard_has_scalars_and_pictures(whole):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(whole / "tensorboard")).Reload()
+    assert {"loss", "lr", "psnr@0.1"} <= set(events.Tags()["scalars"])
+    assert "crop@0.1" in events.Tags()["images"]
+    assert len(events.Images("crop@0.1")) == 2  # steps 4 and 8
 
 
 def test_the_command(capsys, recipe, folder, tmp_path):
