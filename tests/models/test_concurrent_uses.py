@@ -1,10 +1,10 @@
 """Uses that a model must bear: gradients to y, two of everything at once, an operator for each image."""
 
-import threading
 from itertools import product
 
 import pytest
 import torch
+from threads import at_once
 from torch import nn
 
 import idm_lib as idm
@@ -70,29 +70,6 @@ def test_the_gradient_with_respect_to_y_is_right(schedule, wired, injectors, pol
     y = op.A(images()).requires_grad_()
     memory = MemoryPolicy.named(policy)
     assert torch.autograd.gradcheck(lambda y: model(y, op, memory=memory), y, fast_mode=True, atol=1e-6, rtol=1e-4)
-
-
-def at_once(*jobs):
-    """Run the jobs in a thread each, starting together; raise what any raised."""
-    results, start = [None] * len(jobs), threading.Barrier(len(jobs))
-
-    def work(index):
-        start.wait()
-        try:
-            results[index] = jobs[index]()
-        except BaseException as error:
-            results[index] = error
-
-    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(jobs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    assert not any(thread.is_alive() for thread in threads), "threads wait for each other"
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 @pytest.mark.parametrize("policies", [("default", "default"), ("paper", "store"), ("lean", "fast")])

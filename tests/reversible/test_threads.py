@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 from engine_models import MODES, ConvBody, loss_of, streams, wired_chain
+from threads import at_once
 from torch import nn
 
 from idm_lib.reversible import ReversibleChain, WiredCoupling
@@ -18,29 +19,6 @@ def gradients(chain, seed, memory, parameters=None):
     x = streams(seed=seed)
     wanted = [*x, *(parameters or chain.parameters())]
     return torch.autograd.grad(loss_of(*chain(*x, memory=memory)), wanted)
-
-
-def in_threads(*jobs):
-    """Run the jobs at once, starting together; raise what any of them raised."""
-    results, start = [None] * len(jobs), threading.Barrier(len(jobs))
-
-    def work(index):
-        start.wait()
-        try:
-            results[index] = jobs[index]()
-        except BaseException as error:
-            results[index] = error
-
-    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(jobs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert not any(thread.is_alive() for thread in threads), "threads wait for each other"
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 def equal(found, expected):
@@ -81,7 +59,7 @@ def test_a_thread_that_comes_in_the_middle_of_anothers_backward_pass(memory):
         done.set()
         return found
 
-    found = in_threads(first, second)
+    found = at_once(first, second)
     assert equal(found[0], expected[0])
     assert equal(found[1], expected[1])
 
@@ -92,14 +70,14 @@ def test_many_passes_through_one_chain_in_four_threads(memory):
     parameters = list(chain.parameters())
     expected = [gradients(chain, seed, memory) for seed in range(4)]
     jobs = [lambda s=seed: [gradients(chain, s, memory, parameters) for _ in range(10)] for seed in range(4)]
-    for alone, repeated in zip(expected, in_threads(*jobs), strict=True):
+    for alone, repeated in zip(expected, at_once(*jobs), strict=True):
         assert all(equal(found, alone) for found in repeated)
 
 
 def test_gradients_of_all_threads_add_up():
     chain = wired_chain([0.5] * 3)
     sums = [sum(g) for g in zip(*(gradients(chain, s, "store")[2:] for s in range(4)), strict=True)]
-    in_threads(*(lambda s=s: loss_of(*chain(*streams(seed=s))).backward() for s in range(4)))
+    at_once(*(lambda s=s: loss_of(*chain(*streams(seed=s))).backward() for s in range(4)))
     assert all(
         torch.allclose(p.grad, total, rtol=1e-9, atol=1e-12)
         for p, total in zip(chain.parameters(), sums, strict=True)
@@ -117,7 +95,7 @@ def test_chains_of_their_own_do_not_wait_for_each_other():
         gradients(chains[mine], mine, "invert")
         met.append(events[other].is_set())
 
-    in_threads(lambda: job(0, 1), lambda: job(1, 0))
+    at_once(lambda: job(0, 1), lambda: job(1, 0))
     assert met == [True, True]
 
 
@@ -129,7 +107,7 @@ def test_turns_are_reentrant_and_taken_in_one_order():
             with turns(modules), turns(modules[:1]), turns(modules[1:]):
                 pass
 
-    in_threads(lambda: job([a, b]), lambda: job([b, a]))
+    at_once(lambda: job([a, b]), lambda: job([b, a]))
 
 
 def test_modules_that_took_turns_can_be_copied_and_pickled():
@@ -138,5 +116,5 @@ def test_modules_that_took_turns_can_be_copied_and_pickled():
     for other in (copy.deepcopy(chain), pickle.loads(pickle.dumps(chain))):
         assert equal(gradients(other, 1, "invert"), expected)
         with turns(chain.modules()):  # held here; a copy must not wait for it
-            in_threads(lambda other=other: gradients(other, 1, "invert"))
+            at_once(lambda other=other: gradients(other, 1, "invert"))
     assert set(chain.state_dict()) == {name for name, _ in chain.named_parameters()}
