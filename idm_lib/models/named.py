@@ -19,7 +19,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "bottleneck_repeat": 1,
         "noise_channels": 64,
         "one_pair": False,
-        "v_steps": 0.1,
+        "v_steps": 0.05,
+        "v_range": (0.05, 0.9),
     },
 }
 
