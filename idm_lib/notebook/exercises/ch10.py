@@ -181,7 +181,7 @@ EXERCISES = (
         "of gradient descent on $\\tfrac12\\lVert y - A u\\rVert^2$?",
         solution=gradient_step,
         check=_check_step,
-        hint="The gradient at $u$ is the second channel less the third.",
+        hint="The gradient at u is the second channel less the third.",
         wrong=(_uphill, _forgets_u),
     ),
     Exercise(
