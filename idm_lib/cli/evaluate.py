@@ -1,5 +1,6 @@
-"""The average quality of a method over a folder of images, in the protocol of the IDM paper.
+"""The average quality of a model or method over a folder of images, in the protocol of the IDM paper.
 
+  idm evaluate --images set11 --ratio 0.1
   idm evaluate --images set11 --ratio 0.1 --method oamp
   idm evaluate --images set11 --ratio 0.3 --method ddnm --iterations 20 --json
 
@@ -10,9 +11,9 @@ import argparse
 import sys
 
 from idm_lib.cli.arguments import as_json
-from idm_lib.cli.methods import add_method_arguments, build_method
+from idm_lib.cli.methods import add_method_arguments, build_method, chosen
 
-SUMMARY = "the average quality of a method over a folder of images"
+SUMMARY = "the average quality of a model or method over a folder of images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,6 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from idm_lib.evaluation import evaluate, load_test_set
-    from idm_lib.solvers import needs_prior
 
     images, broken = load_test_set(options.images)
     for sentence in broken:
@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     images = {name: image.to(options.device) for name, image in images.items()}
     with tqdm(total=len(images), unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
         report = evaluate(images, options.ratio, method, seed=options.seed, progress=lambda *_: bar.update())
-    model = options.prior if needs_prior(options.method) else None
-    report = {"method": options.method, "model": model} | report
+    name, weights = chosen(options)
+    report = {"method": name, "model": weights} | report
     if options.json:
         print(as_json(report))
     else:

@@ -1,4 +1,4 @@
-"""What ``reconstruct`` and ``evaluate`` share: choosing a method and loading its prior."""
+"""What ``reconstruct`` and ``evaluate`` share: choosing a fine-tuned model, or a method and its prior."""
 
 import argparse
 from typing import Any
@@ -7,20 +7,25 @@ from idm_lib.cli import arguments
 from idm_lib.errors import InputError
 
 METHODS = ("pinv", "tv", "ddnm", "oamp")
+DEFAULT_MODEL, DEFAULT_PRIOR = "tiny", "prior-tiny"
 PRECISIONS = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --ratio, --method, --prior, --iterations, --precision, --tile, --seed and --device."""
+    """Declare --ratio, --model, --method, --prior, --iterations, --precision, --tile, --seed and --device."""
     parser.add_argument(
         "--ratio",
         type=arguments.checked(arguments.ratio),
         default=0.1,
         help="measurements per pixel, in (0, 1] (default: 0.1)",
     )
-    parser.add_argument("--method", choices=METHODS, default="oamp", help="how to reconstruct (default: oamp)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--model", help=f"a fine-tuned model: a shipped name, a folder or a hub id (default: {DEFAULT_MODEL})"
+    )
+    how.add_argument("--method", choices=METHODS, help="reconstruct by a method that needs no fine-tuning instead")
     parser.add_argument(
-        "--prior", default="prior-tiny", help="a shipped name, a folder or a hub id, for ddnm and oamp"
+        "--prior", help=f"a shipped name, a folder or a hub id, for ddnm and oamp (default: {DEFAULT_PRIOR})"
     )
     parser.add_argument(
         "--iterations",
@@ -46,20 +51,40 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build_method(options: argparse.Namespace) -> Any:
-    """The solver with its prior, iterations and seed filled in: ``method(y, op, progress=None)``."""
-    from idm_lib.solvers import get_solver, needs_prior
+def chosen(options: argparse.Namespace) -> tuple[str, str | None]:
+    """What reconstructs, ``idm`` or a method's name, and its weights; None if it has none.
 
-    solver, prior = get_solver(options.method), None
+    Raises:
+        InputError: options of a network for a method without, or a prior or iterations for a fine-tuned model.
+    """
+    from idm_lib.solvers import needs_prior
+
+    if options.method is None:
+        for name in ("prior", "iterations"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name} is for methods without fine-tuning; give --method too, or leave it out.")
+        return "idm", options.model or DEFAULT_MODEL
     if needs_prior(options.method):
-        from idm_lib.models import Denoiser
-
-        prior = _optimised(Denoiser.from_pretrained(options.prior).to(options.device), options)
-    elif options.tile or options.precision != "fp32":
+        return options.method, options.prior or DEFAULT_PRIOR
+    if options.tile or options.precision != "fp32":
         raise InputError(f"--precision and --tile are for methods with a network; {options.method} has none.")
+    return options.method, None
+
+
+def build_method(options: argparse.Namespace) -> Any:
+    """The solver with its weights, iterations and seed filled in: ``method(y, op, progress=None)``."""
+    from idm_lib.solvers import fine_tuned, get_solver
+
+    name, weights = chosen(options)
+    solver, network = fine_tuned if name == "idm" else get_solver(name), None
+    if weights is not None:
+        from idm_lib.models import Denoiser, InvertibleDiffusion
+
+        kind = InvertibleDiffusion if name == "idm" else Denoiser
+        network = _optimised(kind.from_pretrained(weights).to(options.device), options)
 
     def method(y: Any, op: Any, progress: Any = None) -> Any:
-        return solver(y, op, prior, iterations=options.iterations, seed=options.seed, progress=progress)
+        return solver(y, op, network, iterations=options.iterations, seed=options.seed, progress=progress)
 
     return method
 

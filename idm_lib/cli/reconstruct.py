@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from idm_lib.cli.arguments import as_json, checked, share
-from idm_lib.cli.methods import add_method_arguments, build_method
+from idm_lib.cli.methods import add_method_arguments, build_method, chosen
 from idm_lib.errors import InputError
 
 SUMMARY = "measure photos with a fraction of their numbers, and get them back"
@@ -106,7 +106,8 @@ def _one(path: Path, stem: str, out: Path, method: object, options: argparse.Nam
         "image": str(path),
         "size": [height, width],
         "channels": len(x),
-        "method": options.method,
+        "method": chosen(options)[0],
+        "model": chosen(options)[1],
         "ratio": options.ratio,
         "true_ratio": op.true_ratio,
         "measurements": op.measurements * len(x),
@@ -148,7 +149,7 @@ def _comparison(file: Path, x: object, op: object, image: object, options: argpa
 
     from idm_lib.evaluation import psnr
 
-    shown = [("photo", x), ("what the measurements show, A⁺y", op.A_dagger(op.A(x))), (options.method, image)]
+    shown = [("photo", x), ("what the measurements show, A⁺y", op.A_dagger(op.A(x))), (chosen(options)[0], image)]
     figure = Figure(figsize=(12, 4.6 * min(2.0, x.shape[-2] / x.shape[-1]) + 0.4), layout="constrained")
     for axes, (title, picture) in zip(figure.subplots(1, 3), shown, strict=True):
         pixels = picture.clamp(0, 1)[:, 0].permute(1, 2, 0).cpu().numpy()  # (H, W, C)

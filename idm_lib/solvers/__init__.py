@@ -1,15 +1,16 @@
-"""Reconstruction without fine-tuning: pseudo-inverse, total variation, OAMP, DDNM; one call signature for all."""
+"""Pseudo-inverse, total variation, OAMP, DDNM, and a fine-tuned chain beside them; one call signature for all."""
 
 from idm_lib.errors import InputError
 from idm_lib.solvers.base import Solution, Solver
 from idm_lib.solvers.ddnm import ddnm
+from idm_lib.solvers.fine_tuned import fine_tuned
 from idm_lib.solvers.oamp import oamp
 from idm_lib.solvers.pinv import pinv
 from idm_lib.solvers.tv import tv
 
-__all__ = ["METHODS", "Solution", "Solver", "ddnm", "get_solver", "needs_prior", "oamp", "pinv", "tv"]
+__all__ = ["METHODS", "Solution", "Solver", "ddnm", "fine_tuned", "get_solver", "needs_prior", "oamp", "pinv", "tv"]
 
-#: Names of the solvers, in rising order of quality.
+#: Names of the solvers that need no fine-tuning, in rising order of quality.
 METHODS = ("pinv", "tv", "ddnm", "oamp")
 
 

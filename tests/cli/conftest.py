@@ -18,6 +18,15 @@ def prior(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights") / "model"
+    small = {"block_channels": (8, 16), "attention": (False, False), "injectors": (True, False)}
+    idm.InvertibleDiffusion.named("tiny", steps=2, norm_groups=4, noise_channels=8, **small).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """Folder with usable images good-*.png and two that are not: cut.png and text.png."""
     folder = tmp_path_factory.mktemp("photos")

@@ -34,6 +34,12 @@ def test_the_report(capsys, photos, prior, method):
         assert report["psnr"] == pytest.approx(np.mean(scores))
 
 
+def test_a_fine_tuned_model(capsys, photos, model):
+    assert main(["evaluate", "--images", str(photos), "--ratio", "0.5", "--model", str(model), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["method"], report["model"], report["network_calls"]) == ("idm", str(model), 2)
+
+
 def test_a_perfect_image_leaves_the_json_valid(capsys, tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "black.png")
     words = ["evaluate", "--images", str(tmp_path), "--ratio", "1", "--method", "pinv"]

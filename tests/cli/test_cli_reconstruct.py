@@ -10,7 +10,7 @@ from PIL import Image
 from idm_lib.cli import main
 from idm_lib.images import read_pixels
 
-KEYS = {"image", "size", "channels", "method", "ratio", "true_ratio", "measurements", "psnr", "ssim"}
+KEYS = {"image", "size", "channels", "method", "model", "ratio", "true_ratio", "measurements", "psnr", "ssim"}
 KEYS |= {"predicted_psnr", "seconds", "network_calls", "operator", "reconstruction", "comparison"}
 
 
@@ -108,7 +108,8 @@ def test_words_for_a_person(capsys, photos, tmp_path):
 
 
 def test_half_precision_and_tiles_change_little(capsys, photos, prior, tmp_path):
-    common = [photos / "good-31x200.png", "--prior", prior, "--iterations", 2, "--ratio", 0.5, "--out", tmp_path]
+    common = [photos / "good-31x200.png", "--method", "oamp", "--prior", prior, "--iterations", 2]
+    common += ["--ratio", 0.5, "--out", tmp_path]
     images = []
     for options in ([], ["--precision", "bf16"], ["--tile", 64]):
         code, (report,), errors = reconstruct(capsys, *common, *options)
@@ -121,7 +122,7 @@ def test_half_precision_and_tiles_change_little(capsys, photos, prior, tmp_path)
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["--tile", "30"], "multiples of 4"), (["--tile", "64", "--method", "tv"], "tv has none")],
+    [(["--tile", "30", "--method", "oamp"], "multiples of 4"), (["--tile", "64", "--method", "tv"], "tv has none")],
 )
 def test_a_tile_that_does_not_fit_is_one_line(capsys, photos, prior, tmp_path, options, words):
     code = main(
@@ -130,3 +131,30 @@ def test_a_tile_that_does_not_fit_is_one_line(capsys, photos, prior, tmp_path, o
     assert code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
+
+
+def test_a_fine_tuned_model(capsys, photos, model, tmp_path):
+    names = sorted(photos.glob("good-*.png"))
+    code, reports, errors = reconstruct(capsys, *names, "--model", model, "--ratio", 0.5, "--out", tmp_path)
+    assert (code, errors) == (0, [])
+    assert {(report["method"], report["model"], report["network_calls"]) for report in reports} == {
+        ("idm", str(model), 2)
+    }
+
+
+@pytest.mark.parametrize("words", [("--iterations", "3"), ("--prior", "prior-tiny")], ids=lambda words: words[0])
+def test_what_a_fine_tuned_model_has_no_use_for(capsys, photos, model, words):
+    assert main(["reconstruct", str(photos / "good-7x9.png"), "--model", str(model), *words]) == 1
+    assert f"{words[0]} is for methods without fine-tuning" in capsys.readouterr().err
+
+
+def test_a_model_or_a_method(capsys, photos):
+    with pytest.raises(SystemExit) as end:
+        main(["reconstruct", str(photos / "good-7x9.png"), "--model", "tiny", "--method", "oamp"])
+    assert end.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_prior_is_not_a_model(capsys, photos, prior):
+    assert main(["reconstruct", str(photos / "good-7x9.png"), "--model", str(prior)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import idm_lib as idm
-from idm_lib.solvers import METHODS, ddnm, get_solver
+from idm_lib.solvers import METHODS, ddnm, fine_tuned, get_solver
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +49,20 @@ def test_measurements_that_need_a_gradient_are_no_obstacle(prior, name):
     found = get_solver(name)(y.clone().requires_grad_(), op, prior, iterations=3).image
     assert torch.equal(found, expected)
     assert found.requires_grad == (name == "pinv"), "A⁺ is linear and differentiable; the others are algorithms"
+
+
+def test_a_chain_among_solvers_is_the_chain():
+    torch.manual_seed(0)
+    small = {"block_channels": (8, 16), "attention": (False, False), "injectors": (True, False)}
+    model = idm.InvertibleDiffusion.named("tiny", steps=2, norm_groups=4, noise_channels=8, **small).eval()
+    op, seen = idm.BlockCS((8, 8), 0.5), []
+    y = op.A(torch.rand(2, 1, 8, 8))
+    options = {"progress": lambda done, total, _: seen.append((done, total)), "keep_intermediates": True}
+    found = fine_tuned(y, op, model, **options)
+    assert torch.equal(found.image, model(y, op))
+    assert (found.network_calls, found.iterations, len(found.intermediates)) == (2, 2, 1)
+    assert seen == [(1, 1)]
+    with pytest.raises(idm.InputError, match="chain of 2 steps"):
+        fine_tuned(y, op, model, iterations=3)
+    with pytest.raises(idm.InputError, match="expected an InvertibleDiffusion; got Denoiser"):
+        fine_tuned(y, op, idm.Denoiser(block_channels=(8, 16), norm_groups=4, noise_channels=8))
