@@ -1,9 +1,11 @@
 """Train a model from a configuration: seeded, resumable at any moment, the same bits either way.
 
   idm train --config prior-tiny --data photos/ --out runs/prior
+  idm train --config tiny --data div2k
   idm train --config my.yaml --set steps=2000 --set optimiser.lr=3e-4
 
-A run that was stopped goes on where its last checkpoint was when the same command is given again.
+Sets that have a name are fetched once, checked, and kept in the user's cache, or where IDM_DATA says. A run that was
+stopped goes on where its last checkpoint was when the same command is given again.
 """
 
 import argparse
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", required=True, help="a YAML file, or the name of a configuration that comes with the package"
     )
-    parser.add_argument("--data", help="folder of images to train on (data.folder of the configuration)")
+    parser.add_argument("--data", help="images to train on: a folder, or div2k, flowers (fetched) or synthetic")
     parser.add_argument("--out", help="folder of the run (default: runs/NAME)")
     parser.add_argument("--seed", type=checked(seed), help="of the first weights and every batch")
     parser.add_argument(

@@ -17,7 +17,8 @@ class DataConfig:
     """Images to train on.
 
     Args:
-        folder: a folder of images of any kind; their luminance is used.
+        folder: a folder of images of any kind, of which the luminance is used; or ``div2k``, ``flowers`` or
+            ``synthetic``: see :mod:`idm_lib.training.named_data`.
         validation: how many of them, evenly spread over the sorted names, are held out.
         crop: side of a training crop, pixels.
         batch: crops a step.

@@ -8,14 +8,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from idm_lib.errors import InputError
-from idm_lib.images import image_files, luminance, read_pixels
+from idm_lib.images import luminance, read_pixels
+from idm_lib.training.dead_leaves import dead_leaves
+from idm_lib.training.named_data import image_paths, is_synthetic
+
+SYNTHETIC_IMAGES = 160
 
 
 class CropSource:
-    """Random crops, flipped and rotated, of the luminance of a folder of images.
+    """Random crops, flipped and rotated, of the luminance of images.
 
     Args:
-        folder: the images; one that cannot be read or is smaller than a crop is named in ``skipped``.
+        folder: of images, or a name of :mod:`idm_lib.training.named_data`; an image that cannot be read or is smaller
+            than a crop is named in ``skipped``.
         crop: side of a crop, pixels.
         validation: how many images, evenly spread over the sorted names, are held out.
         seed: of every batch.
@@ -24,18 +29,7 @@ class CropSource:
     def __init__(self, folder: str | Path, crop: int, validation: int, seed: int) -> None:
         self.crop, self.seed = crop, seed
         self.skipped: list[str] = []
-        images = []
-        for path in tqdm(image_files(folder), desc="reading images", unit="image", leave=False, disable=None):
-            try:
-                pixels = luminance(read_pixels(path))
-            except InputError as error:
-                self.skipped.append(str(error))
-                continue
-            if min(pixels.shape) < crop:
-                self.skipped.append(f"{path} is smaller than a crop of {crop} × {crop} pixels.")
-                continue
-            scale = np.iinfo(pixels.dtype).max / 255
-            images.append((pixels / scale).round().astype(np.uint8))  # a byte a pixel: a folder fits in memory
+        images = self._synthetic() if is_synthetic(folder) else self._read(image_paths(folder))
         if len(images) <= validation:
             raise InputError(
                 f"{folder} has {len(images)} usable images; expected more than the {validation} held out to validate."
@@ -43,6 +37,27 @@ class CropSource:
         held = set(np.linspace(0, len(images) - 1, validation).round().astype(int).tolist()) if validation else set()
         self.validation = [image for i, image in enumerate(images) if i in held]
         self.training = [image for i, image in enumerate(images) if i not in held]
+
+    def _synthetic(self) -> list[np.ndarray]:
+        """Images of dead leaves that depend on the seed alone, (256, 256) or as large as a crop."""
+        side = max(256, self.crop)
+        numbers = tqdm(range(SYNTHETIC_IMAGES), desc="making images", unit="image", leave=False, disable=None)
+        return [dead_leaves(side, np.random.RandomState([self.seed, i])) for i in numbers]
+
+    def _read(self, paths: list[Path]) -> list[np.ndarray]:
+        images = []
+        for path in tqdm(paths, desc="reading images", unit="image", leave=False, disable=None):
+            try:
+                pixels = luminance(read_pixels(path))
+            except InputError as error:
+                self.skipped.append(str(error))
+                continue
+            if min(pixels.shape) < self.crop:
+                self.skipped.append(f"{path} is smaller than a crop of {self.crop} × {self.crop} pixels.")
+                continue
+            scale = np.iinfo(pixels.dtype).max / 255
+            images.append((pixels / scale).round().astype(np.uint8))  # a byte a pixel: a folder fits in memory
+        return images
 
     def batch(self, step: int, size: int) -> Tensor:
         """The crops of one step, (size, 1, crop, crop) in [0, 1]."""

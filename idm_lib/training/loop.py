@@ -62,7 +62,8 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
     part = _share(config.data.batch, accelerator.process_index, accelerator.num_processes)
     parts = _split(part, config.accumulate)
-    source = CropSource(config.data.folder, config.data.crop, config.data.validation, config.seed)
+    with accelerator.main_process_first():  # which fetches, if need be, and for all
+        source = CropSource(config.data.folder, config.data.crop, config.data.validation, config.seed)
     for reason in source.skipped:
         accelerator.print(f"skipped: {reason}")
 
