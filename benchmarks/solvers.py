@@ -2,6 +2,10 @@
 
   idm bench solvers --images DIR                        everything but the longest DDNM
   idm bench solvers --images DIR --add ddnm:1000        add rows to the record (same weights, same images)
+  idm bench solvers --images DIR --name fine-tuned --methods ddnm:100 oamp chain:8 idm:tiny
+
+A name is a solver's, with its iterations (ddnm:20); idm with a fine-tuned model's (idm:tiny); or chain with a number
+of steps (chain:8): the prior inside a chain of the shipped model's wiring, before any fine-tuning.
 
 One run measures all methods one after another on the same images, so that their seconds compare.
 """
@@ -19,7 +23,8 @@ from tqdm import tqdm
 import idm_lib as idm
 from benchmarks.provenance import provenance, read, write
 from idm_lib.evaluation import evaluate, load_test_set
-from idm_lib.solvers import get_solver
+from idm_lib.models.named import named_config
+from idm_lib.solvers import fine_tuned, get_solver
 
 METHODS = ("pinv", "tv", "ddnm:20", "ddnm:100", "oamp")
 CALIBRATED = ("pinv", "tv", "ddnm:20", "oamp")
@@ -27,9 +32,16 @@ RATIOS = (0.1, 0.3, 0.5)
 
 
 def method_of(name: str, prior: Any) -> tuple[str, int | None, Callable]:
-    """``ddnm:20`` → the solver with its prior and number of iterations filled in."""
-    solver_name, _, iterations = name.partition(":")
-    count, solver = int(iterations) if iterations else None, get_solver(solver_name)
+    """What a name such as ``ddnm:20``, ``idm:tiny`` or ``chain:8`` stands for, its iterations, and ``f(y, op)``."""
+    solver_name, _, rest = name.partition(":")
+    if solver_name == "idm":
+        model = idm.InvertibleDiffusion.from_pretrained(rest)
+        return solver_name, model.config.steps, lambda y, op: fine_tuned(y, op, model)
+    if solver_name == "chain":
+        wiring = {key: named_config("tiny")[key] for key in ("v_steps", "v_range")}
+        chain = idm.InvertibleDiffusion.from_prior(prior, int(rest), **wiring).eval()
+        return solver_name, int(rest), lambda y, op: fine_tuned(y, op, chain)
+    count, solver = int(rest) if rest else None, get_solver(solver_name)
     return solver_name, count, lambda y, op: solver(y, op, prior, iterations=count)
 
 
@@ -43,6 +55,7 @@ def main(argv: Sequence[str] = ()) -> int:
     """Measure and write results/solvers.json, row by row."""
     parser = argparse.ArgumentParser(prog="idm bench solvers", description=__doc__)
     parser.add_argument("--images", required=True, type=Path, help="folder of test images (Set11 for the record)")
+    parser.add_argument("--methods", nargs="*", default=METHODS, help=f"default: {' '.join(METHODS)}")
     parser.add_argument("--add", nargs="*", help="measure only these methods and add them to the record")
     parser.add_argument(
         "--calibrate", action="store_true", help="repeat the calibration alone; keep the record's rows"
@@ -58,11 +71,12 @@ def main(argv: Sequence[str] = ()) -> int:
     if broken:
         raise idm.InputError(broken[0])
     record: dict[str, Any] = {"test_set": options.test_set, "weights": weights_hash("prior-tiny"), "rows": []}
+    record |= {f"weights of {m}": weights_hash(m[4:]) for m in options.methods if m.startswith("idm:")}
     if options.add or options.calibrate:
         record = read(options.name)
         if record.pop("provenance")["seed"] != options.seed or record["weights"] != weights_hash("prior-tiny"):
             raise idm.InputError("the record is of another seed or other weights; measure it anew, without --add.")
-    work = [(m, r) for m in options.add or METHODS for r in options.ratios if not options.calibrate]
+    work = [(m, r) for m in options.add or options.methods for r in options.ratios if not options.calibrate]
     for name, ratio in tqdm(work, desc="solvers", unit="row"):
         solver, iterations, method = method_of(name, prior)
         report = evaluate(images, ratio, method, seed=options.seed)
@@ -87,7 +101,8 @@ def main(argv: Sequence[str] = ()) -> int:
 def calibration(images: dict[str, torch.Tensor], prior: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Hold back one measurement in a hundred, predict each PSNR from them, and count how often the interval held."""
     cases = []
-    for name in tqdm(CALIBRATED, desc="calibration", unit="method"):
+    wanted = [name for name in options.methods if name in CALIBRATED or name.startswith("idm:")]
+    for name in tqdm(wanted, desc="calibration", unit="method"):
         _, _, method = method_of(name, prior)
         for ratio in options.ratios:
             report = evaluate(images, ratio, method, seed=options.seed, hold=0.01)

@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--images", required=True, metavar="DIR", help="folder of test images")
     add_method_arguments(parser)
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="standard deviation of noise on every measurement (default: 0)"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -35,7 +38,9 @@ def run(options: argparse.Namespace) -> int:
     method = build_method(options)
     images = {name: image.to(options.device) for name, image in images.items()}
     with tqdm(total=len(images), unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:
-        report = evaluate(images, options.ratio, method, seed=options.seed, progress=lambda *_: bar.update())
+        report = evaluate(
+            images, options.ratio, method, seed=options.seed, noise=options.noise, progress=lambda *_: bar.update()
+        )
     name, weights = chosen(options)
     report = {"method": name, "model": weights} | report
     if options.json:

@@ -37,6 +37,7 @@ def evaluate(
     method: Method,
     seed: int = 0,
     hold: float = 0.0,
+    noise: float = 0.0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """The paper's protocol: one Φ for all images, a fresh permutation for each, averages over the images.
@@ -47,6 +48,8 @@ def evaluate(
         method: the solver.
         seed: of Φ; image i is permuted with seed + i.
         hold: fraction of the measurements held back to predict the quality; 0, as in the paper, for none.
+        noise: standard deviation of white noise added to every measurement, of the image's range of 1; that of
+            image i follows from seed + i. The method is not told.
         progress: called with (images done, images in all, name).
 
     Returns:
@@ -54,8 +57,10 @@ def evaluate(
         SSIM is None for images smaller than its window, PSNR infinite where nothing is wrong at all.
 
     Raises:
-        InputError: ratio or seed outside its range, or an image or method that cannot be used.
+        InputError: ratio, seed or noise outside its range, or an image or method that cannot be used.
     """
+    if not 0 <= noise < float("inf"):
+        raise InputError(f"noise must be at least 0; got {noise}.")
     rows: list[dict[str, Any]] = []
     op = None
     for i, (name, x) in enumerate(sorted(images.items())):
@@ -63,7 +68,11 @@ def evaluate(
         if op is None or op.image_size != size:
             op = BlockCS(size, ratio, seed=seed).to(x.device)
         op = op.replace(permutation_seed=permutation)  # the same Φ, not drawn again
-        result = reconstruct(op.A(x), op, method, hold=hold, seed=permutation)
+        y = op.A(x)  # (1, M)
+        if noise:
+            drawn = torch.randn(y.shape, generator=torch.Generator().manual_seed(permutation), dtype=y.dtype)
+            y = y + noise * drawn.to(y.device)
+        result = reconstruct(y, op, method, hold=hold, seed=permutation)
         row = {
             "name": name,
             "size": list(x.shape[-2:]),

@@ -51,3 +51,19 @@ def test_small_images_have_no_ssim_and_quality_is_predicted_on_request():
     assert report["per_image"][0]["ssim"] is None
     assert report["ssim"] == report["per_image"][1]["ssim"]
     assert set(report["per_image"][1]["predicted"]) == {"psnr", "low", "high"}
+
+
+def test_noise_is_drawn_for_each_image_and_of_that_size():
+    images, seen = {"a": torch.rand(1, 1, 64, 64), "b": torch.rand(1, 1, 64, 64)}, []
+
+    def method(y, op):
+        seen.append(y - op.A(images["ab"[len(seen) % 2]]))
+        return pinv(y, op)
+
+    for _ in range(2):
+        evaluate(images, 0.5, method, seed=3, noise=0.1)
+    assert [float(noise.std()) for noise in seen] == pytest.approx([0.1] * 4, rel=0.05)
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.allclose(seen[0], seen[1], atol=0.01)
+    with pytest.raises(idm.InputError, match="noise must be at least 0; got -1"):
+        evaluate(images, 0.5, pinv, noise=-1)
