@@ -62,26 +62,33 @@ def main(argv: Sequence[str] = ()) -> int:
             raise InputError("the record is of other weights or settings; measure it anew, without --add.")
         record["rows"] = found["rows"]
     work = [(seed, name) for seed in options.seeds for name in options.variants]
+    untouched: dict[Any, Any] = {}
     have = {(row["seed"], row["variant"]) for row in record["rows"]}
     for seed, name in tqdm([pair for pair in work if pair not in have], desc="ablations", unit="run"):
-        record["rows"].append({"variant": name, "seed": seed} | _train(name, seed, options.data))
+        record["rows"].append({"variant": name, "seed": seed} | _train(name, seed, options.data, untouched))
         tqdm.write(json.dumps(record["rows"][-1]))
         write("ablations", record, seed=seed)
     return 0
 
 
-def _train(name: str, seed: int, data: str) -> dict[str, Any]:
+def _train(name: str, seed: int, data: str, untouched: dict[Any, Any]) -> dict[str, Any]:
     """Scores on the held-out images before and after, by ratio, and what the run took."""
     changes, chain = VARIANTS[name]
     steps = STEPS * CHAIN // chain  # the same number of evaluations
     common = (f"data.folder={json.dumps(data)}", f"steps={steps}", f"seed={seed}", f"model.steps={chain}")
     quiet = ("data.validation=12", "validate_every=100000", "checkpoint_every=100000", "export_dtype=float32")
     config = TrainConfig.load("tiny", [*common, *quiet, *BASE, *changes])
-    task, source = ChainTask(config), CropSource(data, 64, 12, 0)  # the same images whatever is trained on
+    task, cpu = ChainTask(config), torch.device("cpu")
+    source = CropSource(data, 64, 12, 0)  # judges whatever is trained on
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        final = InvertibleDiffusion.from_pretrained(train(task, config, run))
+        final = train(task, config, run)
         log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    cpu = torch.device("cpu")
-    before, after = (task.validate(model, source, cpu)[0] for model in (task.build().eval(), final))
-    return {"before": before, "after": after, "seconds": log[-1]["seconds"]}
+        after = {key: value for key, value in log[-1].items() if key.startswith("psnr")}
+        if config.data.folder != data:
+            after = task.validate(InvertibleDiffusion.from_pretrained(final), source, cpu)[0]
+    scores = {"after": after, "seconds": log[-2]["seconds"]}  # of the last step, before it was judged
+    key = (chain, config.model["v_steps"], config.model.get("wired_steps", True))
+    if key not in untouched:  # the prior in such a chain is the same whatever it will be trained with
+        untouched[key] = task.validate(task.build().eval(), source, cpu)[0]
+    return {"before": untouched[key]} | scores
