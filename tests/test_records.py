@@ -101,3 +101,48 @@ def test_planned_figures_meet_their_bars():
         assert planned("default", steps)["forwards_per_layer"] == pytest.approx(3 - 1 / steps)
         assert planned("fast", steps)["forwards_per_layer"] == 2
         assert planned("store", steps)["forwards_per_layer"] == 1
+
+
+def fine_tuned(method, ratio):
+    (found,) = (r for r in load("fine-tuned")["rows"] if (r["method"], r["ratio"]) == (method, ratio))
+    return found
+
+
+def test_the_fine_tuned_record_is_of_the_weights_that_ship():
+    from benchmarks.solvers import weights_hash
+
+    for name in ("fine-tuned", "robustness"):
+        record = load(name)
+        assert record["weights"] == weights_hash("prior-tiny")
+        assert record["weights of idm:tiny"] == weights_hash("tiny")
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5])
+def test_the_trained_chain_passes_the_others_with_its_prior(ratio):
+    trained, untrained, oamp, ddnm = (fine_tuned(m, ratio) for m in ("idm", "chain", "oamp", "ddnm"))
+    assert trained["psnr"] > untrained["psnr"]
+    assert trained["psnr"] > ddnm["psnr"] + 1
+    assert trained["network_calls"] == 8
+    assert ddnm["network_calls"] == 100
+    assert 2 * trained["network_calls"] <= oamp["network_calls"]
+
+
+def test_a_small_image_takes_less_than_two_seconds():
+    for ratio in (0.1, 0.3, 0.5):
+        seconds = sorted(r["seconds"] for r in fine_tuned("idm", ratio)["per_image"])
+        assert seconds[len(seconds) // 2] < 2  # nine of Set11's eleven images are 256 × 256
+
+
+def test_the_fine_tuned_model_knows_how_good_it_is():
+    cases = [c for c in load("fine-tuned")["calibration"] if c["method"] == "idm"]
+    inside = [c["low"] <= c["actual"] <= c["high"] for c in cases]
+    assert len(inside) == 33
+    assert sum(inside) / len(inside) >= 0.9
+
+
+def test_the_training_record_is_the_run_beside_the_weights():
+    from importlib.resources import files
+
+    folder = files("idm_lib") / "weights" / "tiny"
+    log = [json.loads(line) for line in (folder / "training-log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert load("training-tiny")["log"] == log

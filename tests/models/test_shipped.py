@@ -1,4 +1,4 @@
-"""The model that ships is what the book says it is: reversible at both levels, injected, trained, one file for all."""
+"""The model that ships is what the book says: reversible at both levels, injected, trained, one file for all."""
 
 import json
 from importlib.resources import files
@@ -58,7 +58,8 @@ def test_no_v_is_so_small_that_inversion_fails(model):
     low, high = model.config.v_range
     held = [v.detach().clamp(low, high).item() for name, v in model.named_parameters() if ".v." in name]
     assert len(held) == 18
-    assert min(held) >= 0.05 and max(held) <= 0.9
+    assert min(held) >= 0.05
+    assert max(held) <= 0.9
 
 
 def test_inversion_rebuilds_both_levels(model):
@@ -66,7 +67,8 @@ def test_inversion_rebuilds_both_levels(model):
     gradients(model, MemoryPolicy(steps="invert", blocks="invert", keep_steps=0), drift)
     steps = [error for label, error in drift.errors.items() if label.startswith("steps")]
     blocks = [error for label, error in drift.errors.items() if not label.startswith("steps")]
-    assert len(steps) == 8 and len(blocks) == 10
+    assert len(steps) == 8
+    assert len(blocks) == 10
     # Eight steps of v = 0.05 amplify rounding by up to 1 / 0.05 each, that is 1e-16 by about 1e10.
     assert max(steps) < 1e-5
     assert max(blocks) < 1e-13
@@ -96,7 +98,8 @@ def test_fine_tuning_moved_the_weights_of_the_prior(model, priors_weights):
         for name, value in priors_weights.items()
         if value.dim() == 4
     ]
-    assert min(moved) > 1e-3 and max(moved) < 1
+    assert min(moved) > 1e-3
+    assert max(moved) < 1
 
 
 def test_one_small_file_for_every_ratio(model):
@@ -126,5 +129,6 @@ def test_how_it_was_made_lies_beside_it():
     assert f"steps: {log[-1]['step']}\n" in config
     assert "memory: fast" in config  # its blocks were inverted
     seen = [row for row in log if "psnr@0.1" in row]
-    assert seen[-1]["step"] == log[-1]["step"] and seen[-1]["psnr@0.1"] > seen[0]["psnr@0.1"]
+    assert seen[-1]["step"] == log[-1]["step"]
+    assert seen[-1]["psnr@0.1"] > seen[0]["psnr@0.1"]
     assert any("drift" in row for row in log)
