@@ -64,27 +64,27 @@ def _check_gradient(answer: Callable[..., Any]) -> None:
 # 07.3 ---------------------------------------------------------------------------------
 
 
-def checkpoint_streams(links: int, every: int) -> int:
+def checkpoint_streams(links: int, stride: int) -> int:
     """Return the most streams held when the pair before every so many links is stored."""
-    stored = 2 * ((links + every - 1) // every)
-    while_walking = every
+    stored = 2 * ((links + stride - 1) // stride)
+    while_walking = stride
     return stored + while_walking
 
 
-def _forgets_the_segment(links: int, every: int) -> int:
-    return 2 * ((links + every - 1) // every)
+def _forgets_the_segment(links: int, stride: int) -> int:
+    return 2 * ((links + stride - 1) // stride)
 
 
-def _rounds_down(links: int, every: int) -> int:
-    return 2 * (links // every) + every
+def _rounds_down(links: int, stride: int) -> int:
+    return 2 * (links // stride) + stride
 
 
 def _check_streams(answer: Callable[..., Any]) -> None:
-    for links, every in ((16, 4), (17, 4), (100, 10), (5, 5)):
-        want, got = checkpoint_streams(links, every), answer(links, every)
+    for links, stride in ((16, 4), (17, 4), (100, 10), (5, 5)):
+        want, got = checkpoint_streams(links, stride), answer(links, stride)
         require(
             got == want,
-            f"{links} links, a pair stored before every {every}: {want} streams, not "
+            f"{links} links, a pair stored before every {stride} of them: {want} streams, not "
             f"{got}; count two for each segment that begins, and one for each link of "
             "the segment that is being computed again",
         )
@@ -103,7 +103,7 @@ EXERCISES = (
     ),
     Exercise(
         title="The gradient of v",
-        task="Autograd finds it for you in the chapter. Find it by hand.",
+        task="The library learns v; the function from scratch returned None for it. Find its gradient by hand.",
         solution=gradient_of_v,
         check=_check_gradient,
         hint="v appears twice, with opposite signs.",
@@ -111,10 +111,10 @@ EXERCISES = (
     ),
     Exercise(
         title="The square-root rule",
-        task="Without invertible layers you can store the pair of streams before every "
-        "`every` links and compute each segment again, storing one new stream a link "
+        task="Instead of inverting, you can store the pair of streams before every "
+        "`stride` links and compute each segment again, storing one new stream a link "
         "while you walk through it. How many streams do you hold at most? Then try "
-        "which `every` is best for a hundred links.",
+        "which stride is best for a hundred links; it is near a square root.",
         solution=checkpoint_streams,
         check=_check_streams,
         hint="The number of segments is rounded up.",
