@@ -188,6 +188,7 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any) ->
 def _export(model: ModelMixin, folder: Path, config: TrainConfig) -> None:
     """Save the averaged weights in the precision asked for."""
     try:
-        model.to(getattr(torch, config.export_dtype)).save_pretrained(folder)
+        nn.Module.to(model, getattr(torch, config.export_dtype))  # diffusers' own warns in vain
+        model.save_pretrained(folder)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{folder} could not be written ({error}); make room and give the command again.") from None
