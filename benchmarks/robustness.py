@@ -15,9 +15,9 @@ from benchmarks.solvers import method_of, weights_hash
 from idm_lib.evaluation import evaluate, load_test_set
 
 METHODS = ("oamp", "idm:tiny")
-NOISES = (1 / 255, 2 / 255, 5 / 255, 10 / 255)
+NOISES = (2 / 255, 5 / 255, 10 / 255)
 RATIOS = (0.1, 0.3, 0.5)
-OTHER_RATIOS = (0.01, 0.02, 0.04, 0.05, 0.2, 0.25, 0.4, 0.6, 0.8)
+OTHER_RATIOS = (0.01, 0.04, 0.25, 0.6, 0.8)
 
 
 def main(argv: Sequence[str] = ()) -> int:
