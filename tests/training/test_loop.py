@@ -33,12 +33,19 @@ torch.set_num_threads(1)
 config = TrainConfig.load(sys.argv[1], ["steps=400", "checkpoint_every=2", "validate_every=100", "log_every=20"])
 
 
+class Telling(PriorTask):
+    # a byte at every step, so that kills fall by steps, however slow the machine is
+    def loss(self, *words):
+        os.write(told, b".")
+        return super().loss(*words)
+
+
 def child(out):
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            train(PriorTask(config), config, Path(out))
+            train(Telling(config), config, Path(out))
             code = 0
         finally:
             os._exit(code)
@@ -48,11 +55,17 @@ def child(out):
 rng, killed, resumed = random.Random(0), 0, 0
 while killed < 20:
     resumed += (Path(sys.argv[2]) / "checkpoint.pt").exists()
+    heard, told = os.pipe()
     pid = child(sys.argv[2])
-    time.sleep(rng.uniform(0.02, 0.25))
+    os.close(told)
+    for _ in range(rng.randint(1, 9)):
+        assert os.read(heard, 1), "it ended before it was killed"
+    time.sleep(rng.uniform(0, 0.02))  # to fall anywhere in a step or a checkpoint
     os.kill(pid, signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL, "it ended before it was killed"
+    os.close(heard)
     killed += 1
+told = os.open(os.devnull, os.O_WRONLY)
 for out in sys.argv[2:4]:
     assert os.waitpid(child(out), 0)[1] == 0
 print(killed, resumed)
