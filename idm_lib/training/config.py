@@ -90,7 +90,8 @@ class TrainConfig:
         export_dtype: precision of the weights that are kept, ``float32`` or ``float16``.
         data, optimiser: see there.
         model: keyword arguments of the model's class.
-        start: for a chain, the prior whose network it begins with: a shipped name or a folder; none if empty.
+        start: the prior whose weights a prior goes on from or a chain begins with: a shipped name or a folder; none
+            if empty.
         loss: of a chain's output: ``l1``, ``mse`` or ``log-mse``.
         memory: name of the :class:`~idm_lib.memory.MemoryPolicy` that a chain is trained with.
         measure: of a chain; see there.

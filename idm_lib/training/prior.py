@@ -25,12 +25,22 @@ class PriorTask:
         self.config = config
 
     def build(self) -> Denoiser:
-        """A new model with weights that depend only on the seed.
+        """A new model with weights that depend only on the seed, or the trained prior that the run goes on from.
 
         Raises:
-            InputError: ``model`` in the configuration has a key or value that the class does not take.
+            InputError: ``model`` in the configuration has a key or value that the class does not take, or contradicts
+                the prior that it starts from.
         """
         torch.manual_seed(self.config.seed)
+        if self.config.start:
+            model = Denoiser.from_pretrained(self.config.start).float()
+            for name, value in self.config.model.items():
+                found = model.config.get(name)
+                if found != value:
+                    raise InputError(
+                        f"model.{name} is {value!r}, but {self.config.start} has {found!r}; leave it out to go on."
+                    )
+            return model
         try:
             return Denoiser(**self.config.model)
         except TypeError as error:
