@@ -10,6 +10,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from idm_lib.diffusion.range_null import range_null_step
+from idm_lib.diffusion.wavelet_start import wavelet_start
 from idm_lib.errors import InputError
 from idm_lib.memory import MemoryPolicy
 from idm_lib.models.config import UNetConfig, check_record, check_wiring
@@ -20,7 +21,7 @@ from idm_lib.models.published import from_published_layout, read_published
 from idm_lib.models.publishing import save_folder, upload
 from idm_lib.models.runs import BlockMemory, PlainRun, WiredRun
 from idm_lib.models.stable_diffusion import load_stable_diffusion
-from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars, first_weights
+from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars, first_weights, ratio_of
 from idm_lib.models.storage import load_folder, resolve
 from idm_lib.models.unet import ReversibleUNet
 from idm_lib.operators.base import check_measurements
@@ -28,6 +29,7 @@ from idm_lib.reversible import DriftLog
 from idm_lib.reversible.couplings import widened_range
 
 SCHEDULES = ("paper", "state-evolution")
+STARTS = ("grey", "wavelets")
 
 
 class InvertibleDiffusion(ModelMixin, ConfigMixin):
@@ -39,6 +41,9 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
     Args:
         steps: T.
         schedule: ``paper`` (learnable α, no noise level) or ``state-evolution`` (the U-Net is told its noise level).
+        start: where the state-evolution chain begins: ``grey``, or an image from ``wavelets``
+            (:func:`~idm_lib.diffusion.wavelet_start.wavelet_start`), which spares two calls of the network. The
+            paper's chain begins at √ᾱ_T·Aᵀy.
         wired_steps, wired_blocks: reversible, or plain, at either level.
         v_steps: first value of the steps' wiring scalars, if not v.
         block_channels, layers_per_block, attention, injectors, attention_heads, norm_groups, bottleneck_repeat,
@@ -70,6 +75,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         one_pair: bool = True,
         joined_injectors: bool = False,
         v_steps: float | None = None,
+        start: str = "grey",
         image_mean: float = 0.5,
         image_std: float = 0.25,
         sigma_min: float = 0.005,
@@ -86,6 +92,11 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             raise InputError(
                 f"the state-evolution schedule, and no other, tells the U-Net its noise level; "
                 f"got schedule {schedule!r} with noise_channels {noise_channels}."
+            )
+        if start not in STARTS or (start != "grey" and schedule == "paper"):
+            raise InputError(
+                f"start must be one of {', '.join(STARTS)}, and grey with the paper's schedule, which begins at Aᵀy; "
+                f"got {start!r} with schedule {schedule!r}."
             )
         check_record(tuple(ratios), operator)
         self.unet = ReversibleUNet(
@@ -161,7 +172,9 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             for t in countdown
         ]
         extras = [(y, op, back_projection, self.weights[t - 1]) for t in countdown]
-        return torch.full_like(back_projection, config.image_mean), bodies, extras
+        grey = torch.full_like(back_projection, config.image_mean)
+        first = grey if config.start == "grey" else wavelet_start(y, op, grey, ratio_of(op, y, grey))
+        return first, bodies, extras
 
     @classmethod
     def named(cls, name: str, **changes: Any) -> Self:

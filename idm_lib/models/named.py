@@ -5,12 +5,13 @@ from typing import Any
 from idm_lib.errors import InputError
 
 #: ``sd15``: the paper's model on Stable Diffusion v1.5, which is what the class's own defaults are.
-#: ``tiny``: the shipped prior's network in a chain of eight steps that follow state evolution.
+#: ``tiny``: the shipped prior's network in a chain of six steps that follow state evolution.
 CONFIGS: dict[str, dict[str, Any]] = {
     "sd15": {},
     "tiny": {
-        "steps": 8,
+        "steps": 6,
         "schedule": "state-evolution",
+        "start": "wavelets",
         "block_channels": (32, 64, 96),
         "attention": (False, False, False),
         "injectors": (True, False, False),

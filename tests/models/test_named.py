@@ -51,7 +51,7 @@ def test_an_ablation_is_a_change(changes, holds):
 def test_either_network_follows_either_schedule():
     model = named("sd15", schedule="state-evolution", noise_channels=64)
     assert model.unet.noise_embedding is not None
-    assert hasattr(named("tiny", schedule="paper", noise_channels=0), "alpha")
+    assert hasattr(named("tiny", schedule="paper", start="grey", noise_channels=0), "alpha")
 
 
 def test_an_unknown_name_is_refused():
