@@ -21,7 +21,7 @@ from idm_lib.models import InvertibleDiffusion
 from idm_lib.training import ChainTask, TrainConfig, train
 from idm_lib.training.data import CropSource
 
-#: The shipped recipe, but for the length of the run, of the chain, and the size of a batch.
+#: The shipped recipe, but for its start, the length of the run, of the chain, and the size of a batch.
 STEPS, CHAIN = 160, 4
 BASE = ("data.crop=64", "data.batch=4", "optimiser.warmup=20", "optimiser.lr=3.0e-4", "optimiser.ema=0.97")
 #: Name: (changes, steps of the chain).
@@ -37,6 +37,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], int]] = {
     "no averaging": (("optimiser.ema=0.0",), CHAIN),
     "ln γ uniform": (("measure.draw=log",), CHAIN),
     "crops of 128": (("data.crop=128", "data.batch=1"), CHAIN),
+    "wavelet start": (("model.start=wavelets",), CHAIN),
     "dead leaves": (("data.folder=synthetic",), CHAIN),
     "two steps": ((), 2),
     "eight steps": ((), 8),
@@ -76,8 +77,9 @@ def _train(name: str, seed: int, data: str, untouched: dict[Any, Any]) -> dict[s
     changes, chain = VARIANTS[name]
     steps = STEPS * CHAIN // chain  # the same number of evaluations
     common = (f"data.folder={json.dumps(data)}", f"steps={steps}", f"seed={seed}", f"model.steps={chain}")
+    first = ("start=prior-tiny", "model.start=grey")  # the prior and the start that the base was given
     quiet = ("data.validation=12", "validate_every=100000", "checkpoint_every=100000", "export_dtype=float32")
-    config = TrainConfig.load("tiny", [*common, *quiet, *BASE, *changes])
+    config = TrainConfig.load("tiny", [*common, *first, *quiet, *BASE, *changes])
     task, cpu = ChainTask(config), torch.device("cpu")
     source = CropSource(data, 64, 12, 0)  # judges whatever is trained on
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +90,7 @@ def _train(name: str, seed: int, data: str, untouched: dict[Any, Any]) -> dict[s
         if config.data.folder != data:
             after = task.validate(InvertibleDiffusion.from_pretrained(final), source, cpu)[0]
     scores = {"after": after, "seconds": log[-2]["seconds"]}  # of the last step, before it was judged
-    key = (chain, config.model["v_steps"], config.model.get("wired_steps", True))
+    key = (chain, *(config.model.get(name) for name in ("v_steps", "wired_steps", "start")))
     if key not in untouched:  # the prior in such a chain is the same whatever it will be trained with
         untouched[key] = task.validate(task.build().eval(), source, cpu)[0]
     return {"before": untouched[key]} | scores

@@ -2,10 +2,12 @@
 
   idm bench solvers --images DIR                        everything but the longest DDNM
   idm bench solvers --images DIR --add ddnm:1000        add rows to the record (same weights, same images)
-  idm bench solvers --images DIR --name fine-tuned --methods ddnm:100 oamp chain:8 idm:tiny
+  idm bench solvers --images DIR --name fine-tuned \\
+      --methods ddnm:100 oamp chain:6 oamp@runs/tiny-start/final chain:6@runs/tiny-start/final idm:tiny
 
 A name is a solver's, with its iterations (ddnm:20); idm with a fine-tuned model's (idm:tiny); or chain with a number
-of steps (chain:8): the prior inside a chain of the shipped model's wiring, before any fine-tuning.
+of steps (chain:6): the prior inside a chain of the shipped model's start and wiring, before any fine-tuning. What
+follows an @ is the folder of another prior than the shipped one.
 
 One run measures all methods one after another on the same images, so that their seconds compare.
 """
@@ -32,22 +34,33 @@ RATIOS = (0.1, 0.3, 0.5)
 
 
 def method_of(name: str, prior: Any) -> tuple[str, int | None, Callable]:
-    """What a name such as ``ddnm:20``, ``idm:tiny`` or ``chain:8`` stands for, its iterations, and ``f(y, op)``."""
+    """What a name such as ``ddnm:20``, ``idm:tiny`` or ``chain:6`` stands for, its iterations, and ``f(y, op)``."""
+    name, _, folder = name.partition("@")
     solver_name, _, rest = name.partition(":")
+    if folder:
+        called, count, method = method_of(name, idm.Denoiser.from_pretrained(folder).float().eval())
+        return f"{called}@{label(folder)}", count, method
     if solver_name == "idm":
         model = idm.InvertibleDiffusion.from_pretrained(rest)
         return solver_name, model.config.steps, lambda y, op: fine_tuned(y, op, model)
     if solver_name == "chain":
-        wiring = {key: named_config("tiny")[key] for key in ("v_steps", "v_range")}
+        wiring = {key: named_config("tiny")[key] for key in ("v_steps", "v_range", "start")}
         chain = idm.InvertibleDiffusion.from_prior(prior, int(rest), **wiring).eval()
         return solver_name, int(rest), lambda y, op: fine_tuned(y, op, chain)
     count, solver = int(rest) if rest else None, get_solver(solver_name)
     return solver_name, count, lambda y, op: solver(y, op, prior, iterations=count)
 
 
+def label(folder: str) -> str:
+    """What the weights in a folder are called: its name, or the run's that it is the ``final`` of."""
+    path = Path(folder)
+    return path.parent.name if path.name == "final" else path.name
+
+
 def weights_hash(name: str) -> str:
-    """SHA-256 of a shipped model's weights, so that rows of different weights are never mixed."""
-    path = files("idm_lib") / "weights" / name / "diffusion_pytorch_model.safetensors"
+    """SHA-256 of a shipped model's weights, or a folder's, so that rows of different weights are never mixed."""
+    folder = Path(name) if Path(name).is_dir() else files("idm_lib") / "weights" / name
+    path = folder / "diffusion_pytorch_model.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -72,6 +85,8 @@ def main(argv: Sequence[str] = ()) -> int:
         raise idm.InputError(broken[0])
     record: dict[str, Any] = {"test_set": options.test_set, "weights": weights_hash("prior-tiny"), "rows": []}
     record |= {f"weights of {m}": weights_hash(m[4:]) for m in options.methods if m.startswith("idm:")}
+    others = {m.partition("@")[2] for m in options.methods} - {""}
+    record |= {f"weights of {label(folder)}": weights_hash(folder) for folder in sorted(others)}
     if options.add or options.calibrate:
         record = read(options.name)
         if record.pop("provenance")["seed"] != options.seed or record["weights"] != weights_hash("prior-tiny"):
@@ -101,7 +116,7 @@ def main(argv: Sequence[str] = ()) -> int:
 def calibration(images: dict[str, torch.Tensor], prior: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Hold back one measurement in a hundred, predict each PSNR from them, and count how often the interval held."""
     cases = []
-    wanted = [name for name in options.methods if name in CALIBRATED or name.startswith("idm:")]
+    wanted = [name for name in options.methods if name in CALIBRATED or name.startswith("idm:")]  # none of a folder's
     for name in tqdm(wanted, desc="calibration", unit="method"):
         _, _, method = method_of(name, prior)
         for ratio in options.ratios:

@@ -81,9 +81,7 @@ def test_gradients_reach_the_measurements():
     direction = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(5))
     h = 1e-7
     with torch.no_grad():
-        up, down = (
-            (wavelet_start(y + s * h * direction, op, grey, op.true_ratio) * weight).sum() for s in (1, -1)
-        )
+        up, down = ((wavelet_start(y + s * h * direction, op, grey, op.true_ratio) * weight).sum() for s in (1, -1))
     assert float((gradient * direction).sum()) == pytest.approx(float((up - down) / (2 * h)), rel=1e-3)
 
 
