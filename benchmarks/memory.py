@@ -15,7 +15,7 @@ from idm_lib.memory import MemoryPolicy, plan
 from idm_lib.memory.planner import GIB
 from idm_lib.models.planning import model_config, training_problem
 
-POLICIES = ("default", "lean", "fast", "paper", "store")
+POLICIES = ("default", "lean", "least", "fast", "paper", "store")
 
 
 def main(argv: Sequence[str] = ()) -> int:

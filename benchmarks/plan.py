@@ -8,7 +8,7 @@ from idm_lib.cli.plan import row
 from idm_lib.memory import MemoryPolicy, plan
 from idm_lib.models.planning import model_config, training_problem
 
-POLICIES = ("default", "lean", "store", "fast", "paper")
+POLICIES = ("default", "lean", "least", "store", "fast", "paper")
 CASES = ((256, 3), (256, 1), (512, 3), (256, 10), (512, 1), (512, 10))  # image size and T
 
 

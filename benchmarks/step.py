@@ -11,7 +11,7 @@ from benchmarks.provenance import write
 from idm_lib.memory import MemoryPolicy
 from idm_lib.models.planning import model_config, training_problem
 
-POLICIES = ("store", "fast", "default", "lean", "paper")
+POLICIES = ("store", "fast", "default", "lean", "least", "paper")
 
 
 def main(argv: Sequence[str] = ()) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from idm_lib.cli.arguments import as_json, checked, count, positive
 
 SUMMARY = "what a training step costs in memory and time, for any size and policy"
-_POLICIES = ("store", "paper", "lean", "default", "fast")
+_POLICIES = ("store", "paper", "least", "lean", "default", "fast")
 _PRECISIONS = ("fp32", "amp", "fp64")
 
 

@@ -7,6 +7,7 @@ the plan is what a run on real tensors counts, for any model, size, precision an
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from statistics import mode
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from idm_lib.reversible.rounding import INPUT
 
 GIB = 2**30
 PRECISIONS = ("fp32", "amp", "fp64")
-BY_SPEED = ("store", "fast", "default", "lean", "paper")  # fewest operations first, whatever the model
+BY_SPEED = ("store", "fast", "default", "lean", "least", "paper")  # fewest operations first, whatever the model
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class StepPlan:
         flops: floating-point operations of the whole step.
         forward_units: the same in units of one evaluation of the model without gradients.
         forwards_per_layer: how often a layer is evaluated for each time in a forward pass without gradients; of the
-            layers that pass uses most, which all sampling steps share, the one evaluated most.
+            layers that pass uses most, which all sampling steps share, the number that most of them have.
     """
 
     policy: MemoryPolicy
@@ -119,7 +120,7 @@ def plan(
         total_gib=(frozen + 3 * size + step.peak_bytes) / GIB,
         flops=step.flops // passes * (batch // micro),
         forward_units=step.flops / passes / forward.flops,
-        forwards_per_layer=max(step.evaluations[name] for name in shared) / passes / most,
+        forwards_per_layer=mode(step.evaluations[name] for name in shared) / passes / most,
     )
 
 

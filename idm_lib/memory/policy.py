@@ -10,7 +10,7 @@ from idm_lib.reversible.rounding import AUTO, checked_stream_dtype
 
 KINDS = ("store", "checkpoint", "invert")
 ALL = "all"
-NAMES = ("store", "paper", "lean", "default", "fast")
+NAMES = ("store", "paper", "least", "lean", "default", "fast")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,12 @@ class MemoryPolicy:
             :class:`~idm_lib.reversible.ReversibleChain`: ``"auto"`` cures rounding where bodies run in half
             precision, ``"input"`` does not, ``"exact"`` and floating-point dtypes are taken at their word.
 
+        slices: that the feed-forward after each attention is computed in, one after another, each computed once more
+            in the backward pass: its inside is the largest of all bodies'. 1 for none.
+
     Raises:
-        InputError: a kind is unknown, ``keep_steps`` is not a number of steps, or ``streams`` are of no known kind.
+        InputError: a kind is unknown, ``keep_steps`` is not a number of steps, ``streams`` are of no known kind, or
+            ``slices`` is not at least 1.
     """
 
     steps: str = "checkpoint"
@@ -40,6 +44,7 @@ class MemoryPolicy:
     keep_steps: int | str = 1
     keep_attention: bool = True
     streams: torch.dtype | str = AUTO
+    slices: int = 1
 
     def __post_init__(self) -> None:
         for level in ("steps", "blocks"):
@@ -53,6 +58,8 @@ class MemoryPolicy:
         if not isinstance(self.keep_attention, bool):
             raise InputError(f"expected keep_attention as True or False, got {self.keep_attention!r}")
         checked_stream_dtype(self.streams)
+        if isinstance(self.slices, bool) or not isinstance(self.slices, int) or self.slices < 1:
+            raise InputError(f"expected slices as a whole number of at least 1, got {self.slices!r}")
 
     def kept_steps(self, steps: int) -> int:
         """How many of ``steps`` are kept whole; none where all are stored anyway."""
@@ -62,7 +69,7 @@ class MemoryPolicy:
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """Return the policy of that name: store, paper, lean, default or fast.
+        """Return the policy of that name: store, paper, least, lean, default or fast.
 
         Raises:
             InputError: there is none.
@@ -83,11 +90,13 @@ class MemoryPolicy:
 
     @classmethod
     def lean(cls) -> Self:
-        """Steps checkpointed, blocks inverted, attention computed again.
-
-        The least memory without drift from step to step, and less work than :meth:`paper`'s.
-        """
+        """Steps checkpointed, blocks inverted, attention computed again: no drift between steps, little memory."""
         return cls(steps="checkpoint", blocks="invert", keep_steps=1, keep_attention=False)
+
+    @classmethod
+    def least(cls) -> Self:
+        """Like :meth:`lean`, with the feed-forward after each attention in slices: the least memory of all."""
+        return cls(steps="checkpoint", blocks="invert", keep_steps=1, keep_attention=False, slices=16)
 
     @classmethod
     def default(cls) -> Self:

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from idm_lib.models.attention import AttentionBody, make_attention
 from idm_lib.models.config import UNetConfig
 from idm_lib.models.injector import Injector
 from idm_lib.models.runs import BlockMemory, PlainRun, WiredRun
@@ -45,17 +45,6 @@ class _WithSkip(nn.Module):
         return self.resnet(torch.cat([h, skip], dim=1), embedding)  # (B, C + C_skip, H, W) → (B, C, H, W)
 
 
-class _Attention(nn.Module):
-    """Attention as a body: diffusers wraps its output, a body returns a tensor."""
-
-    def __init__(self, attention: Transformer2DModel) -> None:
-        super().__init__()
-        self.attention = attention
-
-    def forward(self, h: Tensor) -> Tensor:
-        return self.attention(h, return_dict=False)[0]
-
-
 class _Injected(nn.Module):
     """A body with an injector at its end, as one body: F(h) followed by the measurements."""
 
@@ -77,18 +66,6 @@ def make_resnet(config: UNetConfig, in_channels: int, out_channels: int) -> Resn
         time_embedding_norm="scale_shift" if conditioned else "default",
         groups=config.norm_groups,
         eps=1e-5,
-    )
-
-
-def make_attention(config: UNetConfig, channels: int) -> Transformer2DModel:
-    """Self-attention and a feed-forward over the pixels; no cross-attention."""
-    return Transformer2DModel(
-        num_attention_heads=config.attention_heads,
-        attention_head_dim=channels // config.attention_heads,
-        in_channels=channels,
-        num_layers=1,
-        cross_attention_dim=None,
-        norm_num_groups=config.norm_groups,
     )
 
 
@@ -121,7 +98,8 @@ class _Block(nn.Module):
         bodies: list[nn.Module] = []
         extras: list[tuple[Any, ...]] = []
         parts: list[tuple[nn.Module, tuple[Any, ...]]] = [(resnet, side)]
-        parts += [(_Attention(self.attentions[layer]), ())] if self.attentions else []
+        if self.attentions:
+            parts.append((AttentionBody(self.attentions[layer], around.memory.slices), ()))
         for part, its in parts:
             injector = waiting.pop(0) if waiting else None
             if injector is not None and self.joined:

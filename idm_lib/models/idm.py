@@ -145,7 +145,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         check_measurements(y)
         policy = memory or MemoryPolicy()
         back_projection = op.A_adjoint(y).to(y.dtype)  # (B, 1, H, W)
-        blocks = BlockMemory(policy.blocks, policy.keep_attention, policy.streams, drift)
+        blocks = BlockMemory(policy.blocks, policy.keep_attention, policy.streams, drift, policy.slices)
         start, bodies, extras = self._steps(y, op, back_projection, blocks)
         # Two grey images: precision costs nothing. Attention kept here too is computed once in all.
         steps = BlockMemory(policy.steps, policy.keep_attention, torch.float64, drift)

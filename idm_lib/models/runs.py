@@ -23,6 +23,7 @@ class BlockMemory:
             wired runs. Blocks that cannot be wired are stored with ``store`` and checkpointed otherwise.
         keep_attention: keep the attentions' outputs, so that the second evaluation need not compute them again.
         stream_dtype: what the streams are held in; see :class:`~idm_lib.reversible.ReversibleChain`.
+        slices: that an attention's feed-forward is computed in; see :class:`~idm_lib.models.attention.AttentionBody`.
         drift: watches how exactly inverted runs are rebuilt.
     """
 
@@ -30,6 +31,7 @@ class BlockMemory:
     keep_attention: bool = False
     stream_dtype: torch.dtype | str | None = None
     drift: DriftLog | None = None
+    slices: int = 1
 
     def call(self, module: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """Evaluate a block that is not wired; recompute its inside in the backward pass unless all is stored."""

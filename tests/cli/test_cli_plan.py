@@ -58,7 +58,7 @@ def test_a_budget_as_json_and_one_too_small(capsys, folder):
 def test_all_policies_as_a_table(capsys, folder):
     assert main(["plan", "--model", folder, "--image-size", "16", "--batch", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:7]] == ["store", "paper", "lean", "default", "fast"]
+    assert [line.split()[0] for line in lines[2:8]] == ["store", "paper", "least", "lean", "default", "fast"]
     assert "16 × 16" in lines[0]
 
 

@@ -13,7 +13,7 @@ CONFIG = {"steps": 3, "block_channels": (128, 256), "injectors": (True, True)}
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["store", "default", "lean", "fast", "paper"])
+@pytest.mark.parametrize("name", ["store", "default", "lean", "least", "fast", "paper"])
 def test_the_plan_is_what_a_gpu_allocates(name):
     from benchmarks.memory import measured_gib
 

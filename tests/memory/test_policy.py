@@ -11,7 +11,7 @@ from idm_lib.memory.policy import NAMES
 
 def test_names_are_the_published_ones_and_differ():
     policies = {name: idm.MemoryPolicy.named(name) for name in NAMES}
-    assert set(policies) == {"store", "paper", "lean", "default", "fast"}
+    assert set(policies) == {"store", "paper", "least", "lean", "default", "fast"}
     assert len(set(policies.values())) == len(policies)
     assert policies["paper"] == idm.MemoryPolicy("invert", "invert", 0, False)
     assert policies["default"] == idm.MemoryPolicy()
@@ -35,6 +35,8 @@ def test_policies_cannot_be_changed():
         ({"keep_steps": "most"}, "got 'most': 0 keeps none, 'all' all"),
         ({"streams": "thin"}, "stream_dtype as a floating dtype"),
         ({"streams": torch.int64}, "stream_dtype as a floating dtype"),
+        ({"slices": 0}, "slices as a whole number of at least 1, got 0"),
+        ({"slices": True}, "slices"),
         ({"keep_attention": "yes"}, "keep_attention as True or False"),
     ],
 )
@@ -44,13 +46,13 @@ def test_wrong_values_are_refused(wrong, message):
 
 
 def test_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(idm.InputError, match="store, paper, lean, default, fast, got 'best'"):
+    with pytest.raises(idm.InputError, match="store, paper, least, lean, default, fast, got 'best'"):
         idm.MemoryPolicy.named("best")
 
 
 @pytest.mark.parametrize("steps", [1, 3, 50])
 def test_how_many_steps_are_kept(steps):
     kept = {name: idm.MemoryPolicy.named(name).kept_steps(steps) for name in NAMES}
-    assert kept == {"store": 0, "paper": 0, "lean": 1, "default": 1, "fast": steps}
+    assert kept == {"store": 0, "paper": 0, "least": 1, "lean": 1, "default": 1, "fast": steps}
     assert idm.MemoryPolicy(keep_steps=2).kept_steps(steps) == min(2, steps)
     assert idm.MemoryPolicy(steps="store", keep_steps=2).kept_steps(steps) == 0, "all are stored anyway"

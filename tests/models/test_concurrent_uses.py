@@ -11,7 +11,7 @@ import idm_lib as idm
 from idm_lib.memory import MemoryPolicy
 from idm_lib.operators import LinearOperator, dot_test, pseudo_inverse_test
 
-POLICIES = ("store", "paper", "lean", "default", "fast")
+POLICIES = ("store", "paper", "least", "lean", "default", "fast")
 SMALL = {
     "block_channels": (8, 16),
     "attention": (False, True),

@@ -78,7 +78,7 @@ def test_measurements_are_the_references(one_step):
     assert np.abs(one_step.y.numpy().reshape(given.shape) - given).max() < 1e-12
 
 
-@pytest.mark.parametrize("policy", ["store", "paper", "lean", "default"])
+@pytest.mark.parametrize("policy", ["store", "paper", "least", "lean", "default"])
 def test_output_loss_and_gradients_agree(one_step, policy):
     one_step.check(policy)
 
