@@ -24,7 +24,7 @@ def test_a_disc_casts_its_chord_lengths():
     area = inside * np.sqrt(400 - inside**2) + 400 * np.arcsin(inside / 20)  # of the disc, left of an edge
     chords = torch.from_numpy(np.diff(area))
     assert float((shadow - chords).abs().max()) < 1.5, "of 40, at the steep edge"
-    assert float((shadow - chords)[:, 30:-30].abs().max()) < 0.1
+    assert float((shadow - chords)[:, 30:-30].abs().max()) < 0.2
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 12), (20, 9)])
