@@ -15,7 +15,7 @@ def operator_class(name: Any) -> type:
         InputError: there is none.
     """
     found = {cls.__name__: cls for cls in reversed(_subclasses(LinearOperator))}  # the library's win: they came first
-    if name not in found:
+    if not isinstance(name, str) or name not in found:
         raise InputError(f"operator must be one of {', '.join(sorted(found))}; got {name!r}.")
     return found[name]
 
@@ -43,4 +43,4 @@ def operator_from_config(config: Mapping[str, Any], arrays: Mapping[str, Any] | 
 def _subclasses(cls: type) -> list[type]:
     """All classes below ``cls`` that can be built from a configuration, oldest first."""
     below = [sub for direct in cls.__subclasses__() for sub in (direct, *_subclasses(direct))]
-    return [sub for sub in below if hasattr(sub, "from_config") and not inspect.isabstract(sub)]
+    return [sub for sub in below if callable(getattr(sub, "from_config", None)) and not inspect.isabstract(sub)]

@@ -89,6 +89,8 @@ class Wrapped(ImageOperator):
             self.physics = self.physics.to(device)
         return super().to(device)
 
+    from_config = None  # there is no way back; see config()
+
     def config(self) -> dict[str, Any]:
         """Refuse: only its own library knows how to rebuild the physics."""
         raise InputError(
