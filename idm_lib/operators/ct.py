@@ -1,13 +1,16 @@
 """Computed tomography with few views: line integrals of the image along parallel beams."""
 
 import math
+import warnings
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from idm_lib.errors import InputError
-from idm_lib.operators.base import check_whole
+from idm_lib.operators.base import check_whole, compute_dtype
 from idm_lib.operators.conjugate_gradients import cg_pseudo_inverse, check_cg
 from idm_lib.operators.image_operator import ImageOperator
 
@@ -17,8 +20,8 @@ class ParallelBeamCT(ImageOperator):
 
     View v looks along the direction at angle πv/views, through pixels of side 1 onto a row of detectors of width 1.
     A pixel's shadow is a trapezium, and each detector gets the share of it that falls onto it: exact for an image
-    of square pixels, and at most three numbers a pixel and view. A and Aᵀ scatter and gather with the same numbers,
-    so the adjoint is exact. A⁺ by conjugate gradients in float64
+    of square pixels, and at most three numbers a pixel and view. A and Aᵀ are sparse matrices of the same numbers, so
+    the adjoint is exact. A⁺ by conjugate gradients in float64
     (:func:`~idm_lib.operators.conjugate_gradients.cg_pseudo_inverse`).
 
     Args:
@@ -28,7 +31,8 @@ class ParallelBeamCT(ImageOperator):
         normalised: choose s so that ‖A‖ = 1, as networks like it; otherwise s = 1 and y is in pixel lengths. See
             ``scale``.
         noise_std: see :class:`~idm_lib.operators.LinearOperator`.
-        tolerance, max_iterations: of the conjugate gradients; 1e-3 means that A A⁺ A x is A x to 60 dB.
+        tolerance, max_iterations: of the conjugate gradients. With 1e-3, A A⁺ A x is A x to 60 dB, unless the
+            iterations run out first; what is then unresolved is what A barely sees.
 
     Shapes: y (B, views·detectors), view by view.
 
@@ -44,7 +48,7 @@ class ParallelBeamCT(ImageOperator):
         normalised: bool = True,
         noise_std: float = 0.0,
         tolerance: float = 1e-3,
-        max_iterations: int = 1000,
+        max_iterations: int = 100,
     ) -> None:
         super().__init__(image_size, noise_std)
         self.views = check_whole(views, "views", 1)
@@ -54,13 +58,11 @@ class ParallelBeamCT(ImageOperator):
             raise InputError(f"normalised must be True or False; got {normalised!r}.")
         check_cg(tolerance, max_iterations)
         self.normalised, self.tolerance, self.max_iterations = normalised, tolerance, max_iterations
-        places, weights = shadows(self.image_size, self.views, self.detectors)
-        self._tables["places"] = torch.from_numpy(places)  # (3·views·HW,)
-        self._tables["weights"] = torch.from_numpy(weights)  # (3·views, HW)
+        weights = shadows(self.image_size, self.views, self.detectors)
         #: s: what line integrals in pixel lengths are multiplied with.
-        self.scale = 1 / self._norm() if normalised else 1.0
-        self._tables["weights"] *= self.scale
-        self._ready = {}
+        self.scale = 1 / _norm(weights) if normalised else 1.0
+        matrix = weights * self.scale
+        self._matrices = {"rays": matrix, "back": matrix.T.tocsr()}  # (M, HW) and (HW, M), the same numbers
 
     @property
     def measurements(self) -> int:
@@ -68,53 +70,69 @@ class ParallelBeamCT(ImageOperator):
         return self.views * self.detectors
 
     def _measure(self, x: Tensor) -> Tensor:
-        shares = x.flatten(2) * self._table("weights", x)  # (B, 3·views, HW)
-        sinogram = x.new_zeros(len(x), self.measurements)
-        return sinogram.index_add(1, self._table("places", x), shares.flatten(1))
+        return _Product.apply(x.flatten(1), self._sparse("rays", x), self._sparse("back", x))  # (B, M)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        weights = self._table("weights", y)  # (3·views, HW)
-        seen = y[:, self._table("places", y)].reshape(len(y), *weights.shape)
-        return (seen * weights).sum(dim=1).reshape(len(y), 1, *self.image_size)
+        image = _Product.apply(y, self._sparse("back", y), self._sparse("rays", y))  # (B, HW)
+        return image.reshape(len(y), 1, *self.image_size)
 
     def _dagger(self, y: Tensor) -> Tensor:
-        return cg_pseudo_inverse(self, y.double(), self.tolerance, self.max_iterations, self.noise_std).to(y.dtype)
+        limits = (self.tolerance, self.max_iterations, self.noise_std)
+        return cg_pseudo_inverse(self, y.double(), *limits, strict=False).to(y.dtype)
 
-    def _norm(self) -> float:
-        """‖R‖ by power iteration; R has no negative number, so all ones are a good start."""
-        x = torch.ones(1, 1, *self.image_size, dtype=torch.float64)
-        square = 0.0
-        for _ in range(100):
-            x = self._adjoint(self._measure(x / x.norm()))
-            before, square = square, float(x.norm())
-            if abs(square - before) <= 1e-9 * square:
-                break
-        return math.sqrt(square)
+    def _sparse(self, name: str, like: Tensor) -> Tensor:
+        """A matrix on the operator's device, in the precision of ``like``."""
+        key = (name, compute_dtype(like))
+        if key not in self._ready:
+            matrix = self._matrices[name]
+            parts = [torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data)]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)  # "beta", for years
+                self._ready[key] = torch.sparse_csr_tensor(*parts, matrix.shape, dtype=key[1], device=self._device)
+        return self._ready[key]
 
 
-def shadows(size: tuple[int, int], views: int, detectors: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel's shadow falls in each view, and how much of it.
+class _Product(torch.autograd.Function):
+    """x Sᵀ for a sparse S, row by row; its gradient by Sᵀ, so that the two are each other's adjoint to the bit."""
 
-    Returns:
-        places: positions in the sinogram, (3·views·HW,) int64, in the order of the weights.
-        weights: the share of the pixel's area over each of three neighbouring detectors, (3·views, HW) float64;
-            0 beside the row of detectors.
-    """
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
+        ctx.matrices = (matrix, transpose)
+        return (matrix @ x.mT).mT.contiguous()  # (B, n) → (B, m)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        matrix, transpose = ctx.matrices
+        return _Product.apply(gradient, transpose, matrix), None, None
+
+
+def _norm(matrix: csr_array) -> float:
+    """The largest singular value by power iteration; without negative numbers, all ones are a good start."""
+    x, square = np.ones(matrix.shape[1]), 0.0
+    for _ in range(100):
+        x = matrix.T @ (matrix @ (x / np.linalg.norm(x)))
+        before, square = square, float(np.linalg.norm(x))
+        if abs(square - before) <= 1e-9 * square:
+            break
+    return math.sqrt(square)
+
+
+def shadows(size: tuple[int, int], views: int, detectors: int) -> csr_array:
+    """The share of each pixel's area that each detector sees in each view, (views·detectors, HW), float64."""
     down, right = np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in size], indexing="ij")  # pixels' centres
-    places, weights = [], []
+    pixels, places, shares = np.arange(down.size), [], []
     for view in range(views):
         angle = math.pi * view / views
         cos, sin = math.cos(angle), math.sin(angle)
         centre = (right * cos + down * sin).ravel() + detectors / 2  # (HW,), detector d covers [d, d + 1]
-        reach = (abs(cos) + abs(sin)) / 2
-        first = np.floor(centre - reach).astype(np.int64)
+        first = np.floor(centre - (abs(cos) + abs(sin)) / 2).astype(np.int64)
         edges = [_area_below(first + i - centre, abs(cos), abs(sin)) for i in range(4)]
         for i in range(3):
-            detector = first + i
-            inside = (detector >= 0) & (detector < detectors)
-            places.append(view * detectors + np.where(inside, detector, 0))
-            weights.append(np.where(inside, edges[i + 1] - edges[i], 0.0))
-    return np.concatenate(places), np.stack(weights)
+            inside = (first + i >= 0) & (first + i < detectors)
+            places.append((view * detectors + first[inside] + i, pixels[inside]))
+            shares.append((edges[i + 1] - edges[i])[inside])
+    where = tuple(np.concatenate(part) for part in zip(*places, strict=True))
+    return csr_array((np.concatenate(shares), where), shape=(views * detectors, down.size))
 
 
 def _area_below(t: np.ndarray, a: float, b: float) -> np.ndarray:

@@ -74,6 +74,16 @@ def test_where_it_does_not_converge_it_says_so_and_what_to_do():
         cg_pseudo_inverse(wrong, y)
 
 
+def test_what_is_unfinished_may_be_wanted_but_not_what_is_no_number():
+    op = Dense(gaussian(16, 16))
+    x = gaussian(1, 1, 4, 4, seed=1)
+    y = op.A(x)
+    errors = [float((cg_pseudo_inverse(op, y, 1e-8, n, strict=False) - x).norm()) for n in (2, 6, 12)]
+    assert errors[0] > errors[1] > errors[2] > 1e-6
+    with pytest.raises(idm.InputError, match="did not converge"):
+        cg_pseudo_inverse(Dense(gaussian(16, 16) * 1e200), y, strict=False)
+
+
 @pytest.mark.parametrize("options", [{"tolerance": 0.0}, {"tolerance": float("nan")}, {"max_iterations": 0}])
 def test_bad_limits_are_refused(options):
     with pytest.raises(idm.InputError, match=next(iter(options))):
