@@ -33,5 +33,5 @@ def test_import_and_help_do_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("reconstruct", "evaluate", "train", "bench"):
+    for command in ("reconstruct", "measure", "evaluate", "train", "bench"):
         assert f"idm {command}" in done.stdout

@@ -10,6 +10,10 @@ from typing import Any, NoReturn
 from idm_lib.errors import InputError
 
 
+class UsageError(InputError):
+    """Options that contradict each other, or name what cannot be used: the command line is wrong, exit code 2."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
@@ -35,7 +39,7 @@ def checked(convert: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def ratio(text: str) -> float:
     """γ in (0, 1]."""
-    from idm_lib.operators.block_cs import check_ratio  # here, since it imports torch
+    from idm_lib.operators.base import check_ratio  # here, since it imports torch
 
     return check_ratio(float(text))
 

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from idm_lib import __version__
-from idm_lib.cli.arguments import Parser
+from idm_lib.cli.arguments import Parser, UsageError
 from idm_lib.errors import InputError
 
-_COMMANDS = ("reconstruct", "evaluate", "train", "plan", "bench")
+_COMMANDS = ("reconstruct", "measure", "evaluate", "train", "plan", "bench")
 
 _ABOUT = """\
 Recover images from a fraction of their numbers.
 
   idm reconstruct photo.jpg --ratio 0.1        measure a photo with a tenth of its numbers, and get it back
+  idm measure photo.jpg --out photo.npz        keep the measurements, with the operator that took them
+  idm reconstruct --measurements photo.npz     recover what was measured
   idm evaluate --images DIR --ratio 0.1        the average quality over a folder of images
   idm train --config prior-tiny --data DIR     train the diffusion prior
   idm plan --model sd15 --batch 8              what a training step costs in memory and time
@@ -40,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, parser=command)
     return parser
 
 
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     try:
         return options.run(options)
+    except UsageError as error:
+        options.parser.error(str(error))
     except InputError as error:
         print(f"idm: {error}", file=sys.stderr)
         return 1

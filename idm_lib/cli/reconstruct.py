@@ -2,18 +2,25 @@
 
   idm reconstruct photo.jpg --ratio 0.1
   idm reconstruct *.png --ratio 0.25 --method tv --out results
+  idm reconstruct --measurements photo.npz
 
 For each photo: NAME-reconstruction.png, NAME-comparison.png (photo, what the measurements show, reconstruction) and
 NAME.json (PSNR, SSIM, and the PSNR predicted from measurements that were held back, with its 95 % interval). Colour
 photos are measured channel by channel with one operator. A file that cannot be used is named and the rest is done.
+
+With --measurements, what was measured before, by idm measure or an instrument, is recovered: the same without photo,
+PSNR, SSIM and comparison, and a prediction for BlockCS only.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from idm_lib.cli.arguments import as_json, checked, share
+from idm_lib.cli.arguments import UsageError, as_json, checked, share
+from idm_lib.cli.from_measurements import from_measurements
 from idm_lib.cli.methods import add_method_arguments, build_method, chosen
+from idm_lib.cli.operators import add_operator_argument
+from idm_lib.cli.writing import write
 from idm_lib.errors import InputError
 
 SUMMARY = "measure photos with a fraction of their numbers, and get them back"
@@ -21,8 +28,11 @@ SUMMARY = "measure photos with a fraction of their numbers, and get them back"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files of any size and kind")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files of any size and kind")
+    parser.add_argument("--measurements", metavar="FILE.npz", help="recover these, in place of measuring images")
+    add_operator_argument(parser, "with --measurements; default: as the file says")
     add_method_arguments(parser)
+    parser.set_defaults(ratio=None)
     parser.add_argument(
         "--hold",
         type=checked(share),
@@ -35,11 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct each image; 1 if any could not be."""
+    _check_options(options)
     out = Path(options.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be written to ({error.strerror}); give another --out.") from None
+    if options.measurements:
+        return from_measurements(options, out)
+    options.ratio = options.ratio or 0.1
     method = build_method(options)
     paths = list(dict.fromkeys(Path(name) for name in options.images))
     reports, failed = [], 0
@@ -57,6 +71,15 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(as_json(reports))
     return 1 if failed else 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    if not options.images and not options.measurements:
+        raise UsageError("the following arguments are required: IMAGE, or --measurements")
+    if options.images and (options.measurements or options.operator):
+        raise UsageError("IMAGE cannot go with --measurements or --operator; measure it by idm measure first")
+    if options.measurements and options.ratio is not None:
+        raise UsageError("--ratio cannot go with --measurements: they are what they are")
 
 
 _OUTPUTS = ("-reconstruction.png", "-comparison.png", ".json")
@@ -100,8 +123,8 @@ def _one(path: Path, stem: str, out: Path, method: object, options: argparse.Nam
             bar.update(done - bar.n)
 
         result = reconstruct(op.A(x), op, lambda y, kept: method(y, kept, tick), hold=hold, seed=options.seed)
-    _write(out, f"{stem}-reconstruction.png", lambda file: save_image(file, result.image))
-    _write(out, f"{stem}-comparison.png", lambda file: _comparison(file, x, op, result.image, options))
+    write(out, f"{stem}-reconstruction.png", lambda file: save_image(file, result.image))
+    write(out, f"{stem}-comparison.png", lambda file: _comparison(file, x, op, result.image, options))
     report: dict[str, object] = {
         "image": str(path),
         "size": [height, width],
@@ -124,7 +147,7 @@ def _one(path: Path, stem: str, out: Path, method: object, options: argparse.Nam
         report["predicted_psnr"] = {
             name: getattr(result.predicted, name) for name in ("psnr", "low", "high", "confidence", "samples")
         }
-    _write(out, f"{stem}.json", lambda file: file.write_text(as_json(report) + "\n", encoding="utf-8"))
+    write(out, f"{stem}.json", lambda file: file.write_text(as_json(report) + "\n", encoding="utf-8"))
     return report
 
 
@@ -132,15 +155,6 @@ def _mean_psnr(channels: object) -> float | None:
     """PSNR of the mean error over the channels; None where nothing is wrong at all."""
     value = float(-10 * (10 ** (-channels / 10)).mean().log10())
     return value if value != float("inf") else None
-
-
-def _write(out: Path, name: str, write: object) -> None:
-    try:
-        write(out / name)
-    except OSError as error:
-        raise InputError(
-            f"{out / name} could not be written ({error.strerror or error}); give another --out."
-        ) from None
 
 
 def _comparison(file: Path, x: object, op: object, image: object, options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 The method names are deepinv's, so that objects of either library can stand in for the other's.
 """
 
+import math
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
@@ -86,6 +87,10 @@ class LinearOperator(ABC):
         """The few numbers from which the operator can be rebuilt exactly; JSON-ready."""
         raise InputError(f"{type(self).__name__} cannot be saved: it defines no config().")
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What :meth:`config` is too small for: arrays that the operator was given, by their argument's name."""
+        return {}
+
 
 def check_tensor(x: Tensor, name: str, device: torch.device) -> None:
     """Refuse what no operator can use: not a tensor, not floating point, on another device, not finite.
@@ -146,3 +151,36 @@ def check_measurements(y: Tensor) -> Tensor:
         bad = int((~torch.isfinite(y)).sum())
         raise InputError(f"y must be finite; {bad} of its {y.numel()} measurements are NaN or infinite; mend them.")
     return y
+
+
+def check_ratio(ratio: float) -> float:
+    """Return γ as a float if it lies in (0, 1], else raise."""
+    number = isinstance(ratio, int | float | np.floating) and not isinstance(ratio, bool)
+    if not number or not 0 < ratio <= 1:
+        raise InputError(f"ratio must lie in (0, 1], as 0.1 for a tenth of the numbers; got {ratio!r}.")
+    return float(ratio)
+
+
+def check_image_size(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Return (H, W) as two ints if both are whole numbers of at least 1, else raise."""
+    try:
+        height, width = image_size
+        sides = (int(height), int(width))
+        valid = sides == (height, width) and min(sides) >= 1
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise InputError(f"image_size must be (height, width), whole numbers of at least 1; got {image_size!r}.")
+    return sides
+
+
+def check_whole(value: int, name: str, least: int) -> int:
+    """Return ``value`` as an int if it is a whole number of at least ``least``, else raise."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+    return int(value)
+
+
+def rows(ratio: float, pixels: int) -> int:
+    """⌈γn⌉, the number of measurements of n pixels; 1e-9 keeps 0.1 · 1000 from becoming 101."""
+    return math.ceil(ratio * pixels - 1e-9) if pixels else 0

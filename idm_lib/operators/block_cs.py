@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from idm_lib.errors import InputError
-from idm_lib.operators.base import LinearOperator, check_tensor, compute_dtype, full_precision
+from idm_lib.operators.base import (
+    LinearOperator,
+    check_image_size,
+    check_ratio,
+    check_tensor,
+    compute_dtype,
+    full_precision,
+    rows,
+)
 from idm_lib.operators.random import check_seed, orthonormal_matrix, pixel_permutation
 
 
@@ -48,7 +56,7 @@ class BlockCS(LinearOperator):
         noise_std: float = 0.0,
     ) -> None:
         super().__init__(noise_std)
-        self.image_size = _check_image_size(image_size)
+        self.image_size = check_image_size(image_size)
         self.ratio = check_ratio(ratio)
         if isinstance(block_size, bool) or not isinstance(block_size, int) or not 1 <= block_size <= 64:
             raise InputError(f"block_size must be a whole number from 1 to 64; got {block_size!r}.")
@@ -229,31 +237,6 @@ class BlockCS(LinearOperator):
                 f"the operator has one permutation for each of {len(self.permutation_seed)} images, "
                 f"but {name} holds {tensor.shape[0]}; give as many, or one permutation_seed for all."
             )
-
-
-def rows(ratio: float, pixels: int) -> int:
-    """⌈γn⌉, the number of measurements of n pixels; 1e-9 keeps 0.1 · 1000 from becoming 101."""
-    return math.ceil(ratio * pixels - 1e-9) if pixels else 0
-
-
-def check_ratio(ratio: float) -> float:
-    """Return γ as a float if it lies in (0, 1], else raise."""
-    number = isinstance(ratio, int | float | np.floating) and not isinstance(ratio, bool)
-    if not number or not 0 < ratio <= 1:
-        raise InputError(f"ratio must lie in (0, 1], as 0.1 for a tenth of the numbers; got {ratio!r}.")
-    return float(ratio)
-
-
-def _check_image_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    try:
-        height, width = image_size
-        sides = (int(height), int(width))
-        valid = sides == (height, width) and min(sides) >= 1
-    except (TypeError, ValueError):
-        valid = False
-    if not valid:
-        raise InputError(f"image_size must be (height, width), whole numbers of at least 1; got {image_size!r}.")
-    return sides
 
 
 def _check_permutation_seed(seed: int | Sequence[int]) -> int | list[int]:

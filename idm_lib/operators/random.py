@@ -7,7 +7,7 @@ import numpy as np
 
 from idm_lib.errors import InputError
 
-MATRIX, PERMUTATION, HELD_BACK = 0, 1, 2  # separate streams, so that equal seeds tie nothing together
+MATRIX, PERMUTATION, HELD_BACK, MASK, ORDER = range(5)  # separate streams, so that equal seeds tie nothing together
 
 
 def check_seed(seed: int, name: str = "seed") -> int:

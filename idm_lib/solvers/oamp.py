@@ -7,6 +7,7 @@ from torch import Tensor
 
 from idm_lib.diffusion.range_null import range_null_step
 from idm_lib.diffusion.state_evolution import effective_variance, residual_mse
+from idm_lib.errors import InputError
 from idm_lib.operators.base import check_measurements
 from idm_lib.solvers.base import (
     Progress,
@@ -48,6 +49,10 @@ def oamp(
     total = check_iterations(iterations, 10)
     check_prior(prior, "oamp")
     check_measurements(y)
+    if not hasattr(op, "true_ratio"):
+        raise InputError(
+            f"oamp needs orthonormal rows and a true_ratio; a {type(op).__name__} has none; use ddnm or tv."
+        )
     generator = torch.Generator().manual_seed(seed)
     ratio, noise_std = op.true_ratio, getattr(op, "noise_std", 0.0)
     recorder, calls = Recorder(total, progress, keep_intermediates), 0

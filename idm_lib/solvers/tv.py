@@ -25,11 +25,12 @@ def tv(
     first_weight: float = 0.1,
     last_weight: float = 0.0005,
 ) -> Solution:
-    """Accelerated proximal gradient on ½‖A x − y‖² + λ TV(x), λ falling from iteration to iteration.
+    """Accelerated proximal gradient on ½‖A⁺(A x − y)‖² + λ TV(x), λ falling from iteration to iteration.
 
-    x ← prox_{λ TV}(z − Aᵀ(A z − y)), z = x + momentum (Beck and Teboulle, SIAM J. Imaging Sci. 2(1), 2009); the
-    prox is scikit-image's (Chambolle, J. Math. Imaging Vis. 20, 2004). The step length is 1, since A's rows are
-    orthonormal. Ends with a projection onto the measurements. No gradient passes through it: the prox is numpy's.
+    x ← prox_{λ TV}(z − A⁺(A z − y)), z = x + momentum (Beck and Teboulle, SIAM J. Imaging Sci. 2(1), 2009); the
+    prox is scikit-image's (Chambolle, J. Math. Imaging Vis. 20, 2004). Where A's rows are orthonormal, the first term
+    is ½‖A x − y‖². Seen through A⁺ its gradient, A⁺(A x − y), is a projection for any A, so the step length is 1.
+    Ends with a projection onto the measurements. No gradient passes through it: the prox is numpy's.
 
     Args and errors: see :class:`~idm_lib.solvers.base.Solver`; ``prior`` and ``seed`` play no part. And:
         first_weight, last_weight: λ's course, tuned on held-out training images (results/tuning.json).
@@ -39,7 +40,7 @@ def tv(
     x = z = op.A_dagger(check_measurements(y))  # (B, 1, H, W)
     momentum = 1.0
     for weight in np.geomspace(first_weight, last_weight, total):
-        before, x = x, _prox(z - op.A_adjoint(op.A(z) - y), float(weight))
+        before, x = x, _prox(range_null_step(z, y, op), float(weight))
         after = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         z, momentum = x + (momentum - 1) / after * (x - before), after
         recorder.step(x, weight=float(weight))

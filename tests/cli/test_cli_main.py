@@ -9,7 +9,7 @@ import pytest
 from idm_lib.cli import main
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "train", "plan", "bench"])
+@pytest.mark.parametrize("command", ["reconstruct", "measure", "evaluate", "train", "plan", "bench"])
 def test_help_of_each_command(capsys, command):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
@@ -32,6 +32,11 @@ def test_help_of_each_command(capsys, command):
         (["reconstruct", "a.png", "--seed", "-1"], "whole number from 0"),
         (["reconstruct", "a.png", "--device", "toaster"], "no device 'toaster'"),
         (["evaluate", "--images", "x", "--device", "meta"], "no device 'meta'"),
+        (["reconstruct", "a.png", "--measurements", "a.npz"], "IMAGE cannot go with --measurements"),
+        (["reconstruct", "a.png", "--operator", "{}"], "IMAGE cannot go with --measurements or --operator"),
+        (["reconstruct", "--measurements", "gone.npz", "--ratio", "0.1"], "--ratio cannot go with"),
+        (["measure", "a.png"], "required: --out"),
+        (["measure", "a.png", "--out", "a.npz", "--ratio", "0"], "ratio must lie in (0, 1]"),
         (["train"], "required: --config"),
     ],
 )
