@@ -8,8 +8,8 @@
 
 sd15 fine-tunes Stable Diffusion v1.5's U-Net, which it fetches from the hub; FOLDER is a copy of your own, a model
 that you go on with, or a checkpoint of the paper's authors. Sets that have a name are fetched once, checked, and kept
-in the user's cache, or where IDM_DATA says. A run that was stopped goes on where its last checkpoint was when the same
-command is given again.
+in the user's cache, or where IDM_DATA says. A run that was stopped goes on where its last checkpoint was when the
+same command is given again.
 """
 
 import argparse

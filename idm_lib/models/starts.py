@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from idm_lib.errors import InputError
 from idm_lib.models.denoiser import Denoiser
 from idm_lib.models.idm import InvertibleDiffusion
@@ -33,7 +35,8 @@ def start_chain(source: str, record: dict[str, Any], **config: Any) -> Invertibl
     if kind == STABLE_DIFFUSION:
         return InvertibleDiffusion.from_stable_diffusion(source, **record, **config)
     if kind == PUBLISHED:
-        model = InvertibleDiffusion.from_published(source, steps=config.get("steps", 3)).float()
+        model = InvertibleDiffusion.from_published(source, steps=config.get("steps", 3))
+        nn.Module.float(model)  # diffusers' own warns in vain
     elif kind == InvertibleDiffusion.__name__:
         model = InvertibleDiffusion.from_pretrained(source)
     else:

@@ -101,6 +101,7 @@ class Hub:
         self.unreachable: str | None = None
 
     def __call__(self, name: str) -> Path | None:
+        """Where the file is now; None if the repository lacks it or it is out of reach, see :attr:`unreachable`."""
         try:
             return Path(hf_hub_download(self.repository, name, revision=self.revision))
         except LocalEntryNotFoundError:

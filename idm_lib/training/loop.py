@@ -57,8 +57,8 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
 
     Raises:
         InputError: fp16 without a GPU, the folder holds another run or cannot be written to, its checkpoint is
-            another model's, the disk is full, or the loss is no longer a number (the message names the step; the last good checkpoint
-            stays).
+            another model's, the disk is full, or the loss is no longer a number (the message names the step; the last
+            good checkpoint stays).
     """
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise InputError("precision fp16 needs a GPU, and there is none here; give --set precision=bf16 or fp32.")

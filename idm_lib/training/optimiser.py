@@ -20,7 +20,7 @@ def make_optimiser(parameters: Iterable[nn.Parameter], config: OptimiserConfig) 
 
 
 def learning_rate(step: int, steps: int, config: OptimiserConfig) -> float:
-    """Linear warm-up to ``lr``, then what ``decay`` says: a cosine or a line to a hundredth of it, no change, or halves.
+    """Linear warm-up to ``lr``, then what ``decay`` says: a cosine or a line to a hundredth, no change, or halves.
 
     Args:
         step: number of the step, from 0.

@@ -88,7 +88,7 @@ def harmless(steps):
 
 
 def test_from_the_authors_file_to_the_command_that_evaluates_it(tmp_path, capsys):
-    """The book's two lines for who has downloaded the paper's weights; one step instead of three, in half precision."""
+    """The book's two lines for who has downloaded the paper's weights; one step for three, in half precision."""
     torch.save({key: value.half() for key, value in harmless(1).items()}, tmp_path / "published.pth")
     idm.InvertibleDiffusion.from_published(tmp_path / "published.pth", steps=1).save_pretrained(tmp_path / "model")
     (tmp_path / "images").mkdir()

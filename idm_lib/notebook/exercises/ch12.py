@@ -252,8 +252,8 @@ EXERCISES = (
     ),
     Exercise(
         title="Whose tensor is it?",
-        task="The pruned U-Net keeps Stable Diffusion's names. But diffusers counts down blocks from the finest level "
-        "and up blocks from the coarsest, and ours has only the two finest. Translate.",
+        task="The pruned U-Net keeps Stable Diffusion's names. But diffusers counts down blocks from the finest "
+        "level and up blocks from the coarsest, and ours has only the two finest. Translate.",
         solution=theirs,
         check=_check_theirs,
         hint="Of four levels, our `up_blocks.0` is the third that Stable Diffusion goes through on the way up.",
@@ -261,9 +261,9 @@ EXERCISES = (
     ),
     Exercise(
         title="The loss scale",
-        task="In float16 small gradients vanish, so the loss is multiplied by a scale. When a gradient overflows, the "
-        "update is left out and the scale halves. After `interval` good updates in a row it doubles, and the count "
-        "begins anew. Return the new scale and the new count.",
+        task="In float16 small gradients vanish, so the loss is multiplied by a scale. When a gradient "
+        "overflows, the update is left out and the scale halves. After `interval` good updates in a row it doubles, "
+        "and the count begins anew. Return the new scale and the new count.",
         solution=next_scale,
         check=_check_next_scale,
         hint="Three cases: an overflow, the last good update of a full interval, and any other good update.",
