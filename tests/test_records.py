@@ -103,6 +103,20 @@ def test_planned_figures_meet_their_bars():
         assert planned("store", steps)["forwards_per_layer"] == 1
 
 
+def test_micro_batches_agree_with_the_plan_and_grow_in_memory_alone():
+    rows = load("micro-batches")["rows"]
+    for name in ("store", "fast", "default"):
+        course = sorted((r for r in rows if r["policy"] == name), key=lambda r: r["micro_batch"])
+        assert [r["micro_batch"] for r in course] == [1, 2, 4, 8]
+        assert {(r["model"], r["image_size"], r["batch"], r["precision"]) for r in course} == {
+            ("sd15", 256, 8, "amp")
+        }
+        totals = [r["total_gib"] for r in course]
+        assert totals == sorted(totals)
+        assert [r["flops"] for r in course] == pytest.approx([course[0]["flops"]] * 4, rel=0.02)
+        assert totals[-1] == pytest.approx(planned(name)["total_gib"], rel=0.03)
+
+
 def fine_tuned(method, ratio):
     (found,) = (r for r in load("fine-tuned")["rows"] if (r["method"], r["ratio"]) == (method, ratio))
     return found

@@ -1,6 +1,7 @@
 """Where things are in the repository, and what the book's configuration says."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -29,6 +30,26 @@ def colab_url(name: str) -> str | None:
         return None
     branch = config()["repository"].get("branch", "main")
     return f"https://colab.research.google.com/github/{match[1]}/blob/{branch}/notebooks/{name}.ipynb"
+
+
+def release_tag() -> str:
+    """Return the tag of the release that Colab installs: ``v`` and the package's version."""
+    return f"v{_project()['version']}"
+
+
+def missing_on_colab() -> list[str]:
+    """Return what the package needs, training included, and a Colab runtime lacks, as requirements."""
+    there = {
+        re.split(r"[=<>~! ]", line, maxsplit=1)[0].lower().replace("_", "-")
+        for line in (ROOT / "book" / "_scripts" / "colab.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    }
+    needed = [*_project()["dependencies"], *_project()["optional-dependencies"]["train"]]
+    return [r for r in needed if re.split(r"[=<>~! \[]", r, maxsplit=1)[0].lower().replace("_", "-") not in there]
+
+
+def _project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def chapters() -> list[str]:

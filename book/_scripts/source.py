@@ -10,7 +10,7 @@ import re
 import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from repo import colab_url, repository_url
+from repo import colab_url, missing_on_colab, release_tag, repository_url
 
 from idm_lib.errors import InputError
 from idm_lib.notebook.exercise import Exercise, find
@@ -138,16 +138,23 @@ def header(notebook: nbformat.NotebookNode, name: str) -> str:
 
 
 def install_cell() -> str | None:
-    """Return the cell that installs the library on Colab and does nothing elsewhere; None without an address."""
+    """Return the cell that installs the library on Colab and does nothing elsewhere; None without an address.
+
+    It installs the release, and nothing that a runtime has: torch, numpy and the rest stay as they are.
+    """
     url = repository_url()
     if url is None:
         return None
-    # Colab brings torch and numpy; installing them again would break its runtime, hence --no-deps.
+    # Each with --no-deps: pip may bring what it is told to bring, and touch nothing else.
+    packages = " ".join(["./idm", *(f"'{requirement}'" for requirement in missing_on_colab())])
     return (
-        "import importlib.util\n\n"
-        'if importlib.util.find_spec("idm_lib") is None:  # on Colab; elsewhere it is installed already\n'
-        f"    !git clone --quiet --depth 1 {url} idm && pip install --quiet --no-deps ./idm\n"
-        "    %cd idm/notebooks"
+        "import os\n\n"
+        'if "COLAB_RELEASE_TAG" in os.environ:  # on Colab; elsewhere the library is installed already\n'
+        "    %cd -q /content\n"
+        '    if not os.path.isdir("idm"):\n'
+        f"        !git clone --quiet --depth 1 --branch {release_tag()} {url} idm\n"
+        f"        !pip install --quiet --no-deps {packages}\n"
+        "    %cd -q idm/notebooks"
     )
 
 
@@ -177,4 +184,5 @@ def refresh(notebook: nbformat.NotebookNode, name: str) -> None:
     notebook.metadata["language_info"] = {"name": "python"}
     if notebook.metadata["idm"]["full"]:
         notebook.metadata["accelerator"] = "GPU"
+        notebook.metadata["colab"] = {"gpuType": "T4"}  # the one that costs nothing
     notebook.nbformat, notebook.nbformat_minor = 4, 5

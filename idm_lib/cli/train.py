@@ -2,10 +2,14 @@
 
   idm train --config prior-tiny --data photos/ --out runs/prior
   idm train --config tiny --data div2k
+  idm train --config sd15 --data div2k --set precision=bf16
+  idm train --config sd15 --data photos/ --set start=FOLDER --set measure.low=0.3 --set measure.high=0.3
   idm train --config my.yaml --set steps=2000 --set optimiser.lr=3e-4
 
-Sets that have a name are fetched once, checked, and kept in the user's cache, or where IDM_DATA says. A run that was
-stopped goes on where its last checkpoint was when the same command is given again.
+sd15 fine-tunes Stable Diffusion v1.5's U-Net, which it fetches from the hub; FOLDER is a copy of your own, a model
+that you go on with, or a checkpoint of the paper's authors. Sets that have a name are fetched once, checked, and kept
+in the user's cache, or where IDM_DATA says. A run that was stopped goes on where its last checkpoint was when the
+same command is given again.
 """
 
 import argparse

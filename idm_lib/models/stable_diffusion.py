@@ -107,7 +107,7 @@ def load_stable_diffusion(
     for name, parameter in model.named_parameters():
         if ".time_emb_proj." in name:  # of this library's noise embedding, not Stable Diffusion's
             nn.init.zeros_(parameter)
-    return model.to(torch_dtype).eval(), report
+    return nn.Module.to(model, torch_dtype).eval(), report  # diffusers' own warns in vain
 
 
 def match(expected: Shapes, found: Shapes, levels: int, source: str = "") -> tuple[dict[str, str], PruningReport]:

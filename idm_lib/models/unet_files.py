@@ -14,7 +14,7 @@ from idm_lib.errors import InputError
 from idm_lib.models.storage import is_hub_id
 from idm_lib.models.tensor_files import tensor_files
 
-_KIND = "UNet2DConditionModel"
+KIND = "UNet2DConditionModel"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def find_unet(source: str | Path, variant: str | None = None, revision: str | No
         def fetch(name: str) -> Path | None:
             return path if (path := where / name).is_file() else None
     elif is_hub_id(str(source)):
-        fetch = hub = _Hub(str(source), revision)
+        fetch = hub = Hub(str(source), revision)
     else:
         raise InputError(
             f"there is no Stable Diffusion at {str(source)!r}; expected a diffusers folder (a pipeline's, or its "
@@ -93,7 +93,7 @@ def find_unet(source: str | Path, variant: str | None = None, revision: str | No
     return UNetFiles(str(source), config, files, _shapes(files))
 
 
-class _Hub:
+class Hub:
     """Files of one hub repository, each fetched when asked for; the hub's cache is used when it is out of reach."""
 
     def __init__(self, repository: str, revision: str | None) -> None:
@@ -101,6 +101,7 @@ class _Hub:
         self.unreachable: str | None = None
 
     def __call__(self, name: str) -> Path | None:
+        """Where the file is now; None if the repository lacks it or it is out of reach, see :attr:`unreachable`."""
         try:
             return Path(hf_hub_download(self.repository, name, revision=self.revision))
         except LocalEntryNotFoundError:
@@ -121,9 +122,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text())
         found = config["_class_name"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError(f"{path} is not the configuration of a {_KIND}; get a whole copy of the file.") from None
-    if found != _KIND:
-        raise InputError(f"{path} is the configuration of a {found}; expected a {_KIND}, as Stable Diffusion's is.")
+        raise InputError(f"{path} is not the configuration of a {KIND}; get a whole copy of the file.") from None
+    if found != KIND:
+        raise InputError(f"{path} is the configuration of a {found}; expected a {KIND}, as Stable Diffusion's is.")
     return config
 
 

@@ -8,6 +8,7 @@ from idm_lib.notebook.exercise import check
 from idm_lib.notebook.figures import figure, plots, say, table
 from idm_lib.notebook.images import show
 from idm_lib.notebook.photos import PHOTOS, photo
+from idm_lib.notebook.preflight import Machine, preflight
 from idm_lib.notebook.records import recorded
 from idm_lib.notebook.sliders import compare, slider
 from idm_lib.notebook.style import COLORS
@@ -16,12 +17,14 @@ from idm_lib.notebook.tier import Tier, setup
 __all__ = [
     "COLORS",
     "PHOTOS",
+    "Machine",
     "Tier",
     "check",
     "compare",
     "figure",
     "photo",
     "plots",
+    "preflight",
     "recorded",
     "say",
     "setup",

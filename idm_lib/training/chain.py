@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from idm_lib.errors import InputError
 from idm_lib.evaluation.metrics import psnr
 from idm_lib.memory import MemoryPolicy
-from idm_lib.models import Denoiser, InvertibleDiffusion
+from idm_lib.models import InvertibleDiffusion
+from idm_lib.models.starts import start_chain
 from idm_lib.operators import BlockCS
 from idm_lib.reversible import DriftLog
 from idm_lib.training.config import TrainConfig
@@ -43,10 +44,11 @@ class ChainTask:
         self._operator = BlockCS((side, side), measure.high, measure.block_size, measure.seed)
 
     def build(self) -> InvertibleDiffusion:
-        """A new model with weights that depend only on the seed, and on the prior that it starts from.
+        """A new model with weights that depend only on the seed, and on what it starts from.
 
         Raises:
-            InputError: ``model`` in the configuration has a key or value that the class does not take.
+            InputError: ``model`` in the configuration has a key or value that the class does not take or that
+                contradicts the start, or nothing that a chain can start from is there.
         """
         torch.manual_seed(self.config.seed)
         measure = self.config.measure
@@ -56,8 +58,7 @@ class ChainTask:
         }
         try:
             if self.config.start:
-                prior = Denoiser.from_pretrained(self.config.start)
-                return InvertibleDiffusion.from_prior(prior, **record, **self.config.model)
+                return start_chain(self.config.start, record, **self.config.model)
             return InvertibleDiffusion(**record, **self.config.model)
         except TypeError as error:
             raise InputError(f"model must hold arguments of InvertibleDiffusion: {error}.") from None

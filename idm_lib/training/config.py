@@ -11,6 +11,8 @@ import yaml
 
 from idm_lib.errors import InputError
 
+DECAYS = ("cosine", "linear", "constant", "halving")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -37,8 +39,8 @@ class OptimiserConfig:
     Args:
         kind: ``adam`` or ``adamw``.
         lr: highest learning rate.
-        decay: what follows a linear warm-up: ``cosine`` to a hundredth of the rate, ``linear`` to a hundredth, or
-            ``constant``.
+        decay: what follows a linear warm-up: ``cosine`` to a hundredth of the rate, ``linear`` to a hundredth,
+            ``constant``, or ``halving``, by half after each fifth of the run, as in the paper.
         warmup: steps until the highest rate is reached.
         weight_decay: of AdamW; Adam has none.
         clip: largest norm of the gradient; 0 for no clipping.
@@ -90,8 +92,9 @@ class TrainConfig:
         export_dtype: precision of the weights that are kept, ``float32`` or ``float16``.
         data, optimiser: see there.
         model: keyword arguments of the model's class.
-        start: the prior whose weights a prior goes on from or a chain begins with: a shipped name or a folder; none
-            if empty.
+        start: the prior whose weights a prior goes on from, or what a chain begins with: a prior, a fine-tuned model,
+            a Stable Diffusion or a published checkpoint, see :func:`~idm_lib.models.starts.start_chain`; none if
+            empty.
         loss: of a chain's output: ``l1``, ``mse`` or ``log-mse``.
         memory: name of the :class:`~idm_lib.memory.MemoryPolicy` that a chain is trained with.
         measure: of a chain; see there.
@@ -134,8 +137,8 @@ class TrainConfig:
         rules = self.optimiser
         if rules.kind not in ("adam", "adamw"):
             raise InputError(f"optimiser.kind must be adam or adamw; got {rules.kind!r}.")
-        if rules.decay not in ("cosine", "linear", "constant"):
-            raise InputError(f"optimiser.decay must be cosine, linear or constant; got {rules.decay!r}.")
+        if rules.decay not in DECAYS:
+            raise InputError(f"optimiser.decay must be one of {', '.join(DECAYS)}; got {rules.decay!r}.")
         if not 0 <= rules.weight_decay < math.inf or (rules.weight_decay and rules.kind == "adam"):
             raise InputError(
                 f"optimiser.weight_decay must be at least 0, and 0 for adam; got {rules.weight_decay} "

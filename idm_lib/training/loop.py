@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers import ModelMixin
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -54,11 +56,14 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         The folder of the final weights.
 
     Raises:
-        InputError: the folder holds another run or cannot be written to, its checkpoint is another model's, the
-            disk is full, or the loss is no longer a number (the message names the step; the last good checkpoint
-            stays).
+        InputError: fp16 without a GPU, the folder holds another run or cannot be written to, its checkpoint is
+            another model's, the disk is full, or the loss is no longer a number (the message names the step; the last
+            good checkpoint stays).
     """
+    if config.precision == "fp16" and not torch.cuda.is_available():
+        raise InputError("precision fp16 needs a GPU, and there is none here; give --set precision=bf16 or fp32.")
     precision = "no" if config.precision == "fp32" else config.precision
+    AcceleratorState._reset_state()  # which otherwise forbids a second run of another precision in one process
     accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
     part = _share(config.data.batch, accelerator.process_index, accelerator.num_processes)
     parts = _split(part, config.accumulate)
@@ -75,7 +80,7 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         with accelerator.main_process_first():
             _claim(out, config)
-        start = _resume(out / "checkpoint.pt", model, average, optimiser)
+        start = _resume(out / "checkpoint.pt", model, average, optimiser, accelerator.scaler)
         log = RunLog(out, start) if accelerator.is_main_process else None
     except OSError as error:
         raise InputError(f"{out} cannot be written to ({error.strerror or error}); give another --out.") from None
@@ -102,7 +107,8 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
             loss += share.detach()
         loss = accelerator.reduce(loss, "mean")  # so that every process sees the same and stops as one
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimiser.clip or math.inf)
-        if not torch.isfinite(loss + norm):
+        finite = bool(torch.isfinite(loss + norm))
+        if not finite and not _skipped(accelerator.scaler, loss):
             raise InputError(
                 f"step {step} gave loss {float(loss):g} and gradient norm {float(norm):g}; "
                 f"the last good checkpoint is kept in {out}; lower optimiser.lr and resume."
@@ -117,7 +123,11 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
             continue  # one process writes
         if done % config.log_every == 0 or last:
             rate = learning_rate(step, config.steps, config.optimiser)
-            scalars = {"loss": float(loss), "gradient_norm": float(norm), "lr": rate, **task.state(model)}
+            scalars = {"loss": float(loss), "lr": rate, **task.state(model)}
+            if finite:  # otherwise this update was skipped
+                scalars["gradient_norm"] = float(norm)
+            if accelerator.scaler:
+                scalars["loss_scale"] = accelerator.scaler.get_scale()
             log.write(done, scalars)
             shown |= {name: f"{scalars[name]:.3g}" for name in ("loss", "drift", "min_v") if name in scalars}
             bar.set_postfix(shown)
@@ -129,7 +139,7 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
             shown |= {name: f"{value:.2f}" for name, value in scores.items() if name.startswith("psnr")}
             bar.write(f"step {done}: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         if done % config.checkpoint_every == 0 or last:
-            save_checkpoint(out / "checkpoint.pt", _state(done, model, average, optimiser))
+            save_checkpoint(out / "checkpoint.pt", _state(done, model, average, optimiser, accelerator.scaler))
     if log:
         log.close()
         _export(average.module, out / "final", config)
@@ -161,16 +171,26 @@ def _claim(out: Path, config: TrainConfig) -> None:
         write_whole(path, lambda file: file.write(text.encode()))
 
 
-def _state(step: int, model: nn.Module, average: nn.Module, optimiser: Any) -> dict[str, Any]:
+def _skipped(scaler: GradScaler | None, loss: Tensor) -> bool:
+    """Whether gradients that are not finite are fp16's loss scale being too high.
+
+    Then the scaler leaves the update out and halves its scale. At a scale of 1 or with such a loss it is no excuse.
+    """
+    return scaler is not None and bool(torch.isfinite(loss)) and scaler.get_scale() > 1
+
+
+def _state(
+    step: int, model: nn.Module, average: nn.Module, optimiser: Any, scaler: GradScaler | None
+) -> dict[str, Any]:
     return {
         "step": step,
         "model": model.state_dict(),
         "average": average.state_dict(),
         "optimiser": optimiser.state_dict(),
-    }
+    } | ({"scaler": scaler.state_dict()} if scaler else {})
 
 
-def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any) -> int:
+def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any, scaler: GradScaler | None) -> int:
     """Load the checkpoint if there is one; return the next step's number."""
     if not path.exists():
         return 0
@@ -179,6 +199,8 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any) ->
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
+        if scaler:
+            scaler.load_state_dict(state["scaler"])
         return int(state["step"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         first = str(error).splitlines()[0]

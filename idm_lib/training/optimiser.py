@@ -8,7 +8,8 @@ from torch import nn
 
 from idm_lib.training.config import OptimiserConfig
 
-LAST = 0.01  # of the highest rate, where a decay ends
+LAST = 0.01  # of the highest rate, where a cosine or a line ends
+FIFTHS = 5  # stretches of a run that halves its rate: the paper does so at epochs 10, 20, 30 and 40 of 50
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> torch.optim.Optimizer:
@@ -19,7 +20,7 @@ def make_optimiser(parameters: Iterable[nn.Parameter], config: OptimiserConfig) 
 
 
 def learning_rate(step: int, steps: int, config: OptimiserConfig) -> float:
-    """Linear warm-up to ``lr``, then what ``decay`` says: a cosine or a line to a hundredth of it, or no change.
+    """Linear warm-up to ``lr``, then what ``decay`` says: a cosine or a line to a hundredth, no change, or halves.
 
     Args:
         step: number of the step, from 0.
@@ -28,6 +29,8 @@ def learning_rate(step: int, steps: int, config: OptimiserConfig) -> float:
     """
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
+    if config.decay == "halving":
+        return config.lr * 0.5 ** min(FIFTHS - 1, FIFTHS * (step - config.warmup) // max(1, steps - config.warmup))
     progress = (step - config.warmup) / max(1, steps - config.warmup)
     left = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}[config.decay]
     return config.lr * (LAST + (1 - LAST) * left)

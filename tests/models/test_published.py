@@ -2,14 +2,20 @@
 
 import io
 import json
+import math
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import idm_lib as idm
+from idm_lib.cli import main
 from idm_lib.models.published import canonical
+from idm_lib.models.starts import PUBLISHED, start_chain, what_is
+from idm_lib.training import ChainTask, TrainConfig
 
 PARITY = Path(__file__).parent / "parity"
 
@@ -72,6 +78,37 @@ def test_contradictions_are_named(change, words):
 def test_a_checkpoint_of_three_steps_is_not_one_of_one():
     with pytest.raises(idm.InputError, match=r"3 step\(s\), not 1"):
         idm.InvertibleDiffusion.from_published(checkpoint(3), steps=1)
+
+
+def harmless(steps):
+    """A checkpoint whose network answers zero: nothing overflows."""
+    own = ("alpha", ".v", "_scale_factor", "_scale_factors")
+    state = checkpoint(steps)
+    return {key: value if key.endswith(own) else torch.zeros(1).expand(value.shape) for key, value in state.items()}
+
+
+def test_from_the_authors_file_to_the_command_that_evaluates_it(tmp_path, capsys):
+    """The book's two lines for who has downloaded the paper's weights; one step for three, in half precision."""
+    torch.save({key: value.half() for key, value in harmless(1).items()}, tmp_path / "published.pth")
+    idm.InvertibleDiffusion.from_published(tmp_path / "published.pth", steps=1).save_pretrained(tmp_path / "model")
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "images" / "ramp.png")
+    words = ["--images", tmp_path / "images", "--ratio", "0.5", "--model", tmp_path / "model", "--json"]
+    assert main(["evaluate", *map(str, words)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["method"], report["images"], report["network_calls"]) == ("idm", 1, 1)
+    assert math.isfinite(report["psnr"])
+
+
+def test_training_goes_on_from_the_authors_file(tmp_path):
+    torch.save({key: value.half() for key, value in checkpoint(1).items()}, tmp_path / "published.pth")
+    assert what_is(str(tmp_path / "published.pth")) == PUBLISHED
+    config = TrainConfig.load("sd15", [f"start={tmp_path / 'published.pth'}", "model.steps=1", "measure.low=0.05"])
+    model = ChainTask(config).build()
+    assert all(value.dtype == torch.float32 and value.requires_grad for value in model.parameters())
+    assert (model.config.steps, tuple(model.config.ratios)) == (1, (0.05, 0.1))
+    with pytest.raises(idm.InputError, match=r"has 1 step\(s\), not 3"):
+        start_chain(str(tmp_path / "published.pth"), {}, steps=3)
 
 
 def saved(value):

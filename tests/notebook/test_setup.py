@@ -10,6 +10,7 @@ import torch
 from idm_lib import notebook as nb
 from idm_lib.errors import InputError
 from idm_lib.notebook import tier
+from idm_lib.notebook.preflight import precision_for
 
 
 class _Card:
@@ -41,6 +42,32 @@ def test_tier_says_what_and_why(monkeypatch, gib, asked, name, device, reason):
     assert (chosen.name, chosen.device.type) == (name, device)
     assert chosen.full == (name == "full")
     assert reason in str(chosen)
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [(None, "fp32"), ((6, 1), "fp32"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")],
+)
+def test_preflight_chooses_the_precision_and_says_why(monkeypatch, capsys, capability, precision):
+    _machine(monkeypatch, None if capability is None else 15)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (14 * 2**30, 15 * 2**30))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    found = nb.preflight()
+    said = capsys.readouterr().out
+    assert found.precision == precision
+    assert found.planned == ("fp32" if precision == "fp32" else "amp")
+    assert f"Precision {precision}, because" in said
+    if capability:
+        assert (found.kind, found.free_gib) == ("cuda", 14)
+        assert "Test GPU: 14.0 of 15.0 GiB free" in said
+        assert f"capability {capability[0]}.{capability[1]}" in said
+    else:
+        assert 0 < found.free_gib <= found.total_gib
+
+
+def test_a_capability_is_two_numbers():
+    with pytest.raises(InputError, match="two numbers"):
+        precision_for((8,))
 
 
 def test_unknown_tier_is_refused():

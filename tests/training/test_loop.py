@@ -245,6 +245,16 @@ def test_the_learning_rate_follows_its_rule(config):
     )
 
 
+def test_the_rate_of_the_paper_halves_at_four_epochs_of_fifty(config):
+    rules = dataclasses.replace(config.optimiser, decay="halving", lr=1e-4, warmup=0)
+    epochs = [learning_rate(1000 * epoch, 50_000, rules) for epoch in range(51)]
+    expected = [1e-4] * 10 + [5e-5] * 10 + [2.5e-5] * 10 + [1.25e-5] * 10 + [6.25e-6] * 11
+    assert epochs == pytest.approx(expected)
+    assert learning_rate(9999, 50_000, rules) == 2 * learning_rate(10_000, 50_000, rules)
+    warm = dataclasses.replace(rules, warmup=10)
+    assert [learning_rate(step, 60, warm) for step in (9, 10, 19, 20)] == pytest.approx([1e-4, 1e-4, 1e-4, 5e-5])
+
+
 def test_weight_decay_shrinks_what_has_no_gradient(config):
     for kind, decay, kept in (("adam", 0.0, 1.0), ("adamw", 0.5, 1 - 0.1 * 0.5)):
         weight = torch.nn.Parameter(torch.ones(()))
