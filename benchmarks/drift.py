@@ -83,7 +83,8 @@ class Scene:
             for name, cure in CURES.items():
                 found, inverse = self._chain_gradients(steps, torch.float32, "invert", half, cure)
                 row = {"steps": steps, "bodies": bodies, "streams": name, "inverse_error": kept(inverse)}
-                row |= {"gradient_error": kept(distance(found, truth)), "stored": distance(stored, truth)}
+                row |= {"gradient_error": kept(distance(found, truth)) if found else None}
+                row |= {"stored": distance(stored, truth)}
                 rows.append(row)
                 print("  " + ", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
         return rows
@@ -96,7 +97,7 @@ class Scene:
         half: torch.dtype | None,
         cure: dict[str, Any] | None = None,
     ) -> tuple[list[Tensor], float]:
-        """All gradients, and the largest error of a rebuilt state."""
+        """All gradients, and the largest error of a rebuilt state; no gradients where nothing is left of the states."""
         model, y = self.model(steps, False, dtype), self.y.to(dtype)
         bars, unet = alpha_bars(model.alpha.detach()), model.unet
         links = [idm.WiredCoupling(PaperStep(unet, t - 1, BlockMemory()), v=V) for t in range(steps, 0, -1)]
@@ -106,9 +107,14 @@ class Scene:
         start = bars[-1].sqrt() * back
         with torch.autocast("cpu", dtype=half or torch.bfloat16, enabled=half is not None):
             h1, h2 = chain(start, start, side, memory=memory)
-            errors = reconstruction_errors(chain, start, start, side) if cure else {"": 0.0}
         loss = (h1.double() - self.op.A_adjoint(self.y)).abs().mean() + h2.double().square().mean()
-        return list(torch.autograd.grad(loss, list(chain.parameters()))), max(errors.values())
+        try:
+            found = list(torch.autograd.grad(loss, list(chain.parameters())))
+            with torch.autocast("cpu", dtype=half or torch.bfloat16, enabled=half is not None):
+                errors = reconstruction_errors(chain, start, start, side) if cure else {"": 0.0}
+        except idm.InputError:  # a rebuilt state is not finite, and the operator refuses it
+            return [], float("inf")
+        return found, max(errors.values())
 
     def model_rows(self, steps: int) -> list[dict[str, Any]]:
         """The policies that invert, on the model with wired blocks."""
