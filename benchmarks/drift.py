@@ -97,7 +97,7 @@ class Scene:
         half: torch.dtype | None,
         cure: dict[str, Any] | None = None,
     ) -> tuple[list[Tensor], float]:
-        """All gradients, and the largest error of a rebuilt state; no gradients where nothing is left of the states."""
+        """All gradients, and the largest error of a rebuilt state; no gradients where no state is left."""
         model, y = self.model(steps, False, dtype), self.y.to(dtype)
         bars, unet = alpha_bars(model.alpha.detach()), model.unet
         links = [idm.WiredCoupling(PaperStep(unet, t - 1, BlockMemory()), v=V) for t in range(steps, 0, -1)]
