@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.provenance import write
-from idm_lib.memory import MemoryPolicy, plan
+from idm_lib.memory import MemoryPolicy, Problem, plan
 from idm_lib.memory.planner import GIB
 from idm_lib.models.planning import model_config, training_problem
 
@@ -63,10 +63,13 @@ def measured_gib(
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        with torch.autocast("cuda", dtype=torch.float16, enabled=precision == "amp"):
-            loss = problem.loss(batch, policy)
-        loss.backward()
-        del loss
+        loss_in(problem, policy, batch, precision, "cuda").backward()
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() - before
     return peak / GIB
+
+
+def loss_in(problem: Problem, policy: MemoryPolicy, batch: int, precision: str, device: str) -> torch.Tensor:
+    """The loss of one training step, in the precision that the planner plans for."""
+    with torch.autocast(device, dtype=torch.float16, enabled=precision == "amp"):
+        return problem.loss(batch, policy)

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from benchmarks.provenance import write
+from benchmarks.provenance import provenance, read, write
 from idm_lib.cli.plan import row
 from idm_lib.memory import MemoryPolicy, plan
 from idm_lib.models.planning import model_config, training_problem
@@ -19,13 +19,17 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", default="amp")
     parser.add_argument("--cases", type=int, default=len(CASES), help="how many of the image sizes and T to count")
+    parser.add_argument("--policies", nargs="+", default=POLICIES, choices=POLICIES)
+    parser.add_argument("--add", action="store_true", help="keep the record's rows of other policies and cases")
     options = parser.parse_args(argv)
-    rows = []
+    rows, commit = read("plan")["rows"] if options.add else [], provenance(None)["commit"]
     for size, steps in CASES[: options.cases]:
         make = training_problem(model_config(options.model) | {"steps": steps}, (size, size))
-        for name in POLICIES:
+        for name in options.policies:
             found = plan(make, MemoryPolicy.named(name), options.batch, options.precision)
-            rows.append({"model": options.model, "image_size": size, "steps": steps} | row(name, found))
+            case = {"model": options.model, "image_size": size, "steps": steps} | row(name, found)
+            same = ("model", "image_size", "steps", "policy", "batch", "precision")
+            rows = [r for r in rows if any(r[key] != case[key] for key in same)] + [case | {"commit": commit}]
             print(
                 f"  {size}², T = {steps}, {name}: {found.peak_gib:.2f} GiB, {found.forward_units:.3f} forward passes",
                 flush=True,

@@ -73,6 +73,9 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument(
         "--calibrate", action="store_true", help="repeat the calibration alone; keep the record's rows"
     )
+    parser.add_argument(
+        "--take-over", help="name of a record of the same weights and images: add its rows to this one"
+    )
     parser.add_argument("--ratios", nargs="*", type=float, default=RATIOS)
     parser.add_argument("--name", default="solvers", help="of the record in results/")
     parser.add_argument("--test-set", default="Set11", help="what the images are called")
@@ -87,10 +90,12 @@ def main(argv: Sequence[str] = ()) -> int:
     record |= {f"weights of {m}": weights_hash(m[4:]) for m in options.methods if m.startswith("idm:")}
     others = {m.partition("@")[2] for m in options.methods} - {""}
     record |= {f"weights of {label(folder)}": weights_hash(folder) for folder in sorted(others)}
-    if options.add or options.calibrate:
+    if options.add or options.calibrate or options.take_over:
         record = read(options.name)
         if record.pop("provenance")["seed"] != options.seed or record["weights"] != weights_hash("prior-tiny"):
             raise idm.InputError("the record is of another seed or other weights; measure it anew, without --add.")
+    if options.take_over:
+        return _take_over(record, options)
     work = [(m, r) for m in options.add or options.methods for r in options.ratios if not options.calibrate]
     for name, ratio in tqdm(work, desc="solvers", unit="row"):
         solver, iterations, method = method_of(name, prior)
@@ -109,6 +114,22 @@ def main(argv: Sequence[str] = ()) -> int:
         write(options.name, record, seed=options.seed)
     if not options.add:
         record |= calibration(images, prior, options)
+    print(f"written: {write(options.name, record, seed=options.seed)}")
+    return 0
+
+
+def _take_over(record: dict[str, Any], options: argparse.Namespace) -> int:
+    """Add another record's rows and calibration cases; their seconds are of another run and do not compare."""
+    other = read(options.take_over)
+    if (
+        any(other[key] != record[key] for key in ("weights", "test_set"))
+        or other["provenance"]["seed"] != options.seed
+    ):
+        raise idm.InputError(f"{options.take_over} is a record of other weights, images or another seed.")
+    record |= {key: value for key, value in other.items() if key.startswith("weights of ")}
+    record["rows"] += [row | {"added": True} for row in other["rows"]]
+    cases = record["calibration"] = record["calibration"] + other["calibration"]
+    record["coverage"] = sum(case["low"] <= case["actual"] <= case["high"] for case in cases) / len(cases)
     print(f"written: {write(options.name, record, seed=options.seed)}")
     return 0
 

@@ -25,8 +25,8 @@ def run(options: argparse.Namespace) -> int:
     from idm_lib.errors import InputError
 
     folder = Path("benchmarks")
-    helpers = {"__init__", "__main__", "provenance"}
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in helpers)
+    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    names = [name for name in names if name != "provenance"]
     if not names:
         raise InputError("there is no benchmarks/ here; run idm bench in a checkout of the repository.")
     if options.name is None:
