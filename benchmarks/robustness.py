@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import idm_lib as idm
-from benchmarks.provenance import write
+from benchmarks.provenance import provenance, read, write
 from benchmarks.solvers import method_of, weights_hash
 from idm_lib.evaluation import evaluate, load_test_set
 
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--images", required=True, type=Path, help="folder of test images (Set11 for the record)")
     parser.add_argument("--test-set", default="Set11", help="what the images are called")
     parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--add", action="store_true", help="keep the record's rows of other methods")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     images, broken = load_test_set(options.images)
@@ -35,11 +36,18 @@ def main(argv: Sequence[str] = ()) -> int:
     methods = {name: method_of(name, prior)[2] for name in options.methods}
     record = {"test_set": options.test_set, "weights": weights_hash("prior-tiny"), "rows": []}
     record |= {f"weights of {m}": weights_hash(m[4:]) for m in methods if m.startswith("idm:")}
+    if options.add:
+        found = read("robustness")
+        if found["weights"] != record["weights"] or found["provenance"]["seed"] != options.seed:
+            raise idm.InputError("the record is of another prior or seed; measure it anew, without --add.")
+        record["rows"] = [row for row in found["rows"] if row["method"] not in methods]
+    measured = provenance(options.seed)["date"]
     cases = [(ratio, noise) for noise in NOISES for ratio in RATIOS] + [(ratio, 0.0) for ratio in OTHER_RATIOS]
     for ratio, noise in tqdm(cases, desc="robustness", unit="case"):
         for name, method in methods.items():
             report = evaluate(images, ratio, method, seed=options.seed, noise=noise)
             row = {"method": name, "ratio": ratio, "true_ratio": report["true_ratio"], "noise": noise}
+            row["measured"] = measured
             row |= {k: report[k] for k in ("psnr", "ssim", "network_calls")}
             record["rows"].append(row | {"per_image": [r["psnr"] for r in report["per_image"]]})
             tqdm.write(f"{name:>10} {ratio:.0%}, noise {noise:.4f}: {row['psnr']:.2f} dB")
