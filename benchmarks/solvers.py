@@ -128,7 +128,7 @@ def _take_over(record: dict[str, Any], options: argparse.Namespace) -> int:
         raise idm.InputError(f"{options.take_over} is a record of other weights, images or another seed.")
     record |= {key: value for key, value in other.items() if key.startswith("weights of ")}
     record["rows"] += [row | {"added": True} for row in other["rows"]]
-    cases = record["calibration"] = record["calibration"] + other["calibration"]
+    cases = record["calibration"] = record["calibration"] + other.get("calibration", [])
     record["coverage"] = sum(case["low"] <= case["actual"] <= case["high"] for case in cases) / len(cases)
     print(f"written: {write(options.name, record, seed=options.seed)}")
     return 0
