@@ -92,10 +92,11 @@ def main(argv: Sequence[str] = ()) -> int:
     record |= {f"weights of {label(folder)}": weights_hash(folder) for folder in sorted(others)}
     if options.add or options.calibrate or options.take_over:
         record = read(options.name)
-        if record.pop("provenance")["seed"] != options.seed or record["weights"] != weights_hash("prior-tiny"):
+        own = record.pop("provenance")
+        if own["seed"] != options.seed or record["weights"] != weights_hash("prior-tiny"):
             raise idm.InputError("the record is of another seed or other weights; measure it anew, without --add.")
     if options.take_over:
-        return _take_over(record, options)
+        return _take_over(record, own, options)
     work = [(m, r) for m in options.add or options.methods for r in options.ratios if not options.calibrate]
     for name, ratio in tqdm(work, desc="solvers", unit="row"):
         solver, iterations, method = method_of(name, prior)
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] = ()) -> int:
     return 0
 
 
-def _take_over(record: dict[str, Any], options: argparse.Namespace) -> int:
+def _take_over(record: dict[str, Any], own: dict[str, Any], options: argparse.Namespace) -> int:
     """Add another record's rows and calibration cases; their seconds are of another run and do not compare."""
     other = read(options.take_over)
     if (
@@ -127,6 +128,7 @@ def _take_over(record: dict[str, Any], options: argparse.Namespace) -> int:
     ):
         raise idm.InputError(f"{options.take_over} is a record of other weights, images or another seed.")
     record |= {key: value for key, value in other.items() if key.startswith("weights of ")}
+    record["sources"] = [own, other["provenance"]]
     record["rows"] += [row | {"added": True} for row in other["rows"]]
     cases = record["calibration"] = record["calibration"] + other.get("calibration", [])
     record["coverage"] = sum(case["low"] <= case["actual"] <= case["high"] for case in cases) / len(cases)
