@@ -34,7 +34,7 @@ def image():
 def small_model(**changes):
     torch.manual_seed(0)
     shape = {"block_channels": (8, 16), "attention": (False, False), "injectors": (True, False), "norm_groups": 4}
-    paper = {"schedule": "paper", "noise_channels": 0, "joined_injectors": False}
+    paper = {"schedule": "paper", "start": "grey", "noise_channels": 0, "joined_injectors": False}
     return idm.InvertibleDiffusion.named("tiny", steps=2, **shape | paper | changes)
 
 
