@@ -11,8 +11,14 @@ STYLE = (
     "<style>"
     ".nbf{margin:1rem 0;max-width:100%;color:inherit;text-align:left}"
     ".nbf figcaption{font-size:.9em;font-weight:400;line-height:1.45;margin-top:.6rem;opacity:.88;max-width:44rem}"
-    ".nbf-row{display:flex;flex-wrap:wrap;gap:.8rem;align-items:flex-start}"
-    ".nbf-cell{flex:1 1 var(--w,auto);min-width:0;max-width:min(100%,var(--m,100%));margin:0}"
+    # Images in a row: all --n beside each other where each has --w; else --half a row; else as many as there is room
+    # for. All tracks are of one width, up to --m. A length times 999 is an "if": it is below or above all others.
+    ".nbf-row{--g:.8rem;--all:calc(var(--n)*(var(--w) + var(--g)) - var(--g));display:grid;gap:var(--g);"
+    "align-items:start;max-width:max(calc(var(--half)*(var(--m) + var(--g)) - var(--g)),"
+    "min(calc(var(--n)*(var(--m) + var(--g)) - var(--g)),calc((100% - var(--all) + 1px)*999)));"
+    "grid-template-columns:repeat(auto-fit,minmax(min(100%,max(var(--w),min(calc((100% + var(--g))/var(--half) - "
+    "var(--g) - .1px),calc((var(--all) - 100%)*999)))),1fr))}"
+    ".nbf-cell{min-width:0;max-width:min(100%,var(--m,100%));margin:0}"
     ".nbf-cell img{display:block;max-width:100%;height:auto;border-radius:6px;background:#fff}"
     ".nbf-title{display:block;font-size:.88em;margin-top:.3rem;opacity:.9}"
     ".nbf-px{image-rendering:pixelated}"

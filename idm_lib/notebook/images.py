@@ -78,7 +78,7 @@ def img(pixels: np.ndarray, alt: str, width: int | None = None) -> str:
 def show(
     images: Any, titles: Sequence[str] | None = None, *, caption: str, alt: str, width: int | None = None
 ) -> None:
-    """Show one image, or several in a row that wraps on a narrow page.
+    """Show one image, or several in a row; on a narrow page it wraps, and all stay of one width.
 
     Args:
         images: An image, or a list of them; see ``to_pixels`` for shapes. Range [0, 1].
@@ -94,14 +94,16 @@ def show(
     pictures = list(images) if isinstance(images, (list, tuple)) else [images]
     if titles is not None and len(titles) != len(pictures):
         raise InputError(f"expected {len(pictures)} titles, one for each image, got {len(titles)}; add or drop some")
+    pixels = [to_pixels(picture) for picture in pictures]
+    wide = [width or max(each.shape[1], MIN_SHOWN) for each in pixels]
     cells = []
-    for index, picture in enumerate(pictures):
+    for index, each in enumerate(pixels):
         title = titles[index] if titles else ""
-        words = alt if len(pictures) == 1 else (f"{title}. {alt}" if index == 0 else title or f"image {index + 1}")
+        words = alt if len(pixels) == 1 else (f"{title}. {alt}" if index == 0 else title or f"image {index + 1}")
         line = f'<span class="nbf-title">{escape(title)}</span>' if title else ""
-        pixels = to_pixels(picture)
-        full = width or max(pixels.shape[1], MIN_SHOWN)
-        # A row shrinks to 70 % before it wraps, so that three photographs stand side by side in a column of text.
-        style = f"--w:{0.7 * full:.0f}px;--m:{full}px"
-        cells.append(f'<div class="nbf-cell" style="{style}">{img(pixels, words, full)}{line}</div>')
-    emit(wrap(f'<div class="nbf-row">{"".join(cells)}</div>', caption, alt, "images"))
+        cells.append(f'<div class="nbf-cell">{img(each, words, wide[index])}{line}</div>')
+    # A row shrinks to 70 % before it wraps, so that three photographs stand side by side in a column of text; and it
+    # wraps into halves, so that four are two and two, never three and one.
+    most, half = max(wide), (len(pixels) + 1) // 2
+    style = f"--n:{len(pixels)};--half:{half};--w:{0.7 * most:.0f}px;--m:{most}px"
+    emit(wrap(f'<div class="nbf-row" style="{style}">{"".join(cells)}</div>', caption, alt, "images"))

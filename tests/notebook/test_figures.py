@@ -106,6 +106,23 @@ def test_show_describes_every_image(page):
         nb.show([GREY, GREY], ["one"], **WORDS)
 
 
+@pytest.mark.parametrize(("number", "half"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_images_of_a_row_share_its_tracks_and_wrap_into_halves(number, half, page):
+    nb.show([GREY[..., :50], *[GREY] * (number - 1)], width=160, **WORDS)
+    row, *cells = (a for a in _Elements(page[0].html).all("div"))
+    assert row["style"] == f"--n:{number};--half:{half};--w:112px;--m:160px"
+    assert len(cells) == number
+    assert not any("style" in cell for cell in cells), "a cell with a width of its own breaks the row's tracks"
+    (rule,) = re.findall(r"\.nbf-row\{[^}]*\}", page[0].html)
+    assert "grid-template-columns:repeat(auto-fit,minmax(" in rule
+    assert set(re.findall(r"var\(--(\w+)", rule)) <= {"n", "half", "w", "m", "g", "all"}, "a length nobody sets"
+
+
+def test_a_row_is_as_wide_as_its_widest_picture_needs(page):
+    nb.show([torch.zeros(100, 300), GREY], **WORDS)
+    assert _Elements(page[0].html).all("div")[0]["style"] == "--n:2;--half:1;--w:210px;--m:300px"
+
+
 @pytest.mark.parametrize(
     "alt", ["", "figure.png", "../_images/01_measuring_12_0.png", "short", "onelongwordwithoutspaces"]
 )
