@@ -22,7 +22,9 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--policies", nargs="+", default=POLICIES, choices=POLICIES)
     parser.add_argument("--add", action="store_true", help="keep the record's rows of other policies and cases")
     options = parser.parse_args(argv)
-    rows, commit = read("plan")["rows"] if options.add else [], provenance(None)["commit"]
+    kept = read("plan") if options.add else {"rows": []}
+    rows = [{"commit": kept["provenance"]["commit"]} | r for r in kept["rows"]]
+    commit = provenance(None)["commit"]
     for size, steps in CASES[: options.cases]:
         make = training_problem(model_config(options.model) | {"steps": steps}, (size, size))
         for name in options.policies:

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] = ()) -> int:
         found = read("robustness")
         if found["weights"] != record["weights"] or found["provenance"]["seed"] != options.seed:
             raise idm.InputError("the record is of another prior or seed; measure it anew, without --add.")
-        record["rows"] = [row for row in found["rows"] if row["method"] not in methods]
+        before = {"measured": found["provenance"]["date"]}  # of rows that do not say it themselves
+        record["rows"] = [before | row for row in found["rows"] if row["method"] not in methods]
     measured = provenance(options.seed)["date"]
     cases = [(ratio, noise) for noise in NOISES for ratio in RATIOS] + [(ratio, 0.0) for ratio in OTHER_RATIOS]
     for ratio, noise in tqdm(cases, desc="robustness", unit="case"):

@@ -224,6 +224,12 @@ def test_the_trained_chain_passes_ddnm_and_calls_less_than_oamp(ratio):
     assert 2 * trained["network_calls"] <= oamp["network_calls"]
 
 
+@pytest.mark.parametrize(("ratio", "least"), [(0.1, 30.0), (0.3, 36.8), (0.5, 40.9)])
+def test_the_trained_chain_is_above_oamp_with_the_same_prior(ratio, least):
+    assert fine_tuned("idm", ratio)["psnr"] >= least
+    assert fine_tuned("idm", ratio)["psnr"] > fine_tuned("oamp", ratio)["psnr"] + 0.05
+
+
 def test_training_helps_where_little_was_measured():
     for other in ("chain", "oamp"):
         assert fine_tuned("idm", 0.1)["psnr"] > fine_tuned(other, 0.1)["psnr"] + 0.1

@@ -8,7 +8,7 @@ from typing import Any
 from idm_lib.cli.arguments import UsageError, as_json
 from idm_lib.cli.methods import DEFAULT_MODEL, build_method, chosen
 from idm_lib.cli.operators import measurements_of
-from idm_lib.cli.writing import write
+from idm_lib.cli.writing import predicted, write
 
 
 def from_measurements(options: argparse.Namespace, out: Path) -> int:
@@ -60,16 +60,12 @@ def _one(y: Any, op: Any, method: Any, out: Path, options: argparse.Namespace) -
         "method": chosen(options)[0],
         "model": chosen(options)[1],
         "measurements": y.numel(),
-        "predicted_psnr": None,
+        "predicted_psnr": predicted(result.predicted),
         "seconds": result.seconds,
         "network_calls": result.solution.network_calls,
         "operator": op.config(),
         "reconstruction": str(out / f"{stem}-reconstruction.png"),
     }
-    if result.predicted:
-        report["predicted_psnr"] = {
-            name: getattr(result.predicted, name) for name in ("psnr", "low", "high", "confidence", "samples")
-        }
     write(out, f"{stem}.json", lambda file: file.write_text(as_json(report) + "\n", encoding="utf-8"))
     return report
 

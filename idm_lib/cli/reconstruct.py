@@ -20,7 +20,7 @@ from idm_lib.cli.arguments import UsageError, as_json, checked, share
 from idm_lib.cli.from_measurements import from_measurements
 from idm_lib.cli.methods import add_method_arguments, build_method, chosen
 from idm_lib.cli.operators import add_operator_argument
-from idm_lib.cli.writing import write
+from idm_lib.cli.writing import predicted, write
 from idm_lib.errors import InputError
 
 SUMMARY = "measure photos with a fraction of their numbers, and get them back"
@@ -136,17 +136,13 @@ def _one(path: Path, stem: str, out: Path, method: object, options: argparse.Nam
         "measurements": op.measurements * len(x),
         "psnr": _mean_psnr(psnr(result.image, x)),
         "ssim": float(ssim(result.image, x).mean()) if min(height, width) >= 7 else None,
-        "predicted_psnr": None,
+        "predicted_psnr": predicted(result.predicted),
         "seconds": result.seconds,
         "network_calls": result.solution.network_calls,
         "operator": op.config(),
         "reconstruction": str(out / f"{stem}-reconstruction.png"),
         "comparison": str(out / f"{stem}-comparison.png"),
     }
-    if result.predicted:
-        report["predicted_psnr"] = {
-            name: getattr(result.predicted, name) for name in ("psnr", "low", "high", "confidence", "samples")
-        }
     write(out, f"{stem}.json", lambda file: file.write_text(as_json(report) + "\n", encoding="utf-8"))
     return report
 

@@ -7,6 +7,12 @@ from typing import Any
 from idm_lib.errors import InputError
 
 
+def predicted(quality: Any | None) -> dict[str, Any] | None:
+    """What held-back measurements say of the quality, as JSON has it; None where none were held back."""
+    names = ("psnr", "low", "high", "confidence", "samples")
+    return {name: getattr(quality, name) for name in names} if quality else None
+
+
 def write(out: Path, name: str, how: Callable[[Path], Any]) -> None:
     """Call ``how`` with the path of ``name`` in the folder ``out``.
 

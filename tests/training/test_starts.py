@@ -105,7 +105,7 @@ def test_what_is_there_decides(sd):
 
 
 def test_going_on_with_a_model(folder):
-    config = TrainConfig.load("tiny", ["start=tiny", "model={steps: 8}", "measure.low=0.2", "measure.block_size=16"])
+    config = TrainConfig.load("tiny", ["start=tiny", "model={steps: 6}", "measure.low=0.2", "measure.block_size=16"])
     model, shipped = ChainTask(config).build(), idm.InvertibleDiffusion.from_pretrained("tiny")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), shipped.parameters(), strict=True))
     assert (tuple(model.config.ratios), model.config.operator["block_size"]) == ((0.2, 0.5), 16)
@@ -158,7 +158,7 @@ def test_out_of_reach_and_contradictions(sd, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(idm.InputError, match="not in the local cache and the hub could not be reached"):
         what_is("owner/never-downloaded")
-    with pytest.raises(idm.InputError, match=r"model.steps is 5, but tiny has 8"):
+    with pytest.raises(idm.InputError, match=r"model.steps is 5, but tiny has 6"):
         start_chain("tiny", RECORD, steps=5)
     with pytest.raises(idm.InputError, match="block_channels is fixed by the weights"):
         start_chain(str(sd), RECORD, block_channels=(8, 16))
