@@ -76,6 +76,27 @@ class MeasureConfig:
 
 
 @dataclass(frozen=True)
+class LevelConfig:
+    """The noise levels σ that a prior is trained on; ln σ is uniform.
+
+    Args:
+        low, high: a range of σ that deserves more of the training than the rest; none if both are 0.
+        share: the part of the crops whose level is drawn from it; the others' from the prior's whole range.
+    """
+
+    low: float = 0.0
+    high: float = 0.0
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1 or (self.share and not 0 < self.low < self.high < math.inf):
+            raise InputError(
+                f"levels needs share in [0, 1] and, if it is not 0, 0 < low < high; got low {self.low}, "
+                f"high {self.high} and share {self.share}."
+            )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run.
 
@@ -98,6 +119,7 @@ class TrainConfig:
         loss: of a chain's output: ``l1``, ``mse`` or ``log-mse``.
         memory: name of the :class:`~idm_lib.memory.MemoryPolicy` that a chain is trained with.
         measure: of a chain; see there.
+        levels: of a prior; see there.
     """
 
     task: str = "prior"
@@ -117,6 +139,7 @@ class TrainConfig:
     loss: str = "l1"
     memory: str = "default"
     measure: MeasureConfig = field(default_factory=MeasureConfig)
+    levels: LevelConfig = field(default_factory=LevelConfig)
 
     def __post_init__(self) -> None:
         if self.export_dtype not in ("float32", "float16"):

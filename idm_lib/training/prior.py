@@ -49,14 +49,23 @@ class PriorTask:
     def loss(self, model: nn.Module, x: Tensor, step: int, settings: Denoiser, part: slice = slice(None)) -> Tensor:
         """The weighted loss of a part of one batch x, (B, 1, h, w); noise and levels depend on seed and step."""
         generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
-        low, high = math.log(settings.config.sigma_min), math.log(settings.config.sigma_max)
-        sigma = torch.empty(len(x)).uniform_(low, high, generator=generator).exp().to(x)  # (B,)
+        sigma = self.levels(len(x), settings, generator).to(x)  # (B,)
         noise = torch.randn(x.shape, generator=generator).to(x)
         x, sigma, noise = x[part], sigma[part], noise[part]
         spread = settings.config.image_std
         weight = (sigma**2 + spread**2) / (sigma * spread) ** 2  # (B,)
         error = model(x + sigma[:, None, None, None] * noise, sigma) - x
         return (weight * error.square().mean(dim=(1, 2, 3))).mean()
+
+    def levels(self, count: int, settings: Denoiser, generator: torch.Generator) -> Tensor:
+        """σ of each crop of a batch, (B,): ln σ is uniform, over the whole range or the one that is preferred."""
+        low, high = math.log(settings.config.sigma_min), math.log(settings.config.sigma_max)
+        sigma = torch.empty(count).uniform_(low, high, generator=generator).exp()
+        chosen = self.config.levels
+        if not chosen.share:
+            return sigma
+        preferred = torch.empty(count).uniform_(math.log(chosen.low), math.log(chosen.high), generator=generator)
+        return torch.where(torch.rand(count, generator=generator) < chosen.share, preferred.exp(), sigma)
 
     def state(self, model: Denoiser) -> dict[str, float]:
         """Nothing beyond the loss."""
