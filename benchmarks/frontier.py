@@ -20,7 +20,7 @@ from idm_lib.memory.planner import GIB, count_forward, count_step
 from idm_lib.models.floor import lower_bound
 from idm_lib.models.planning import model_config, training_problem
 
-POLICIES = {name: MemoryPolicy.named(name) for name in ("store", "fast", "default", "lean", "paper")} | {
+POLICIES = {name: MemoryPolicy.named(name) for name in ("store", "fast", "default", "lean", "least", "paper")} | {
     "checkpoints": MemoryPolicy("checkpoint", "checkpoint", 1, True)  # the honest competitor: nothing is inverted
 }
 WANTED_STEPS, LINE_STEPS = (1, 3, 10, 30, 100), (3, 4)

@@ -36,8 +36,12 @@ def residual_mse(y: Tensor, estimate: Tensor, op: Any) -> Tensor:
 
     mean (y − A x̂)² − σ²: each random orthonormal row takes a random unit-norm sample of the error.
     """
-    noise_std = getattr(op, "noise_std", 0.0)
-    return ((y - op.A(estimate)).square().mean(dim=1) - noise_std**2).clamp_min(1e-10)
+    return mse_of_residual(y - op.A(estimate), op)
+
+
+def mse_of_residual(residual: Tensor, op: Any) -> Tensor:
+    """:func:`residual_mse` of the residual y − A x̂ itself, (B, M) → (B,), if it is needed for more."""
+    return (residual.square().mean(dim=1) - getattr(op, "noise_std", 0.0) ** 2).clamp_min(1e-10)
 
 
 def residual_slope(denoised: Tensor, noisy: Tensor, variance: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idm_lib.diffusion.state_evolution import effective_variance, residual_mse
+from idm_lib.diffusion.state_evolution import effective_variance, mse_of_residual
 
 ITERATIONS = 6  # after which, at every ratio, next to nothing changes any more
 LEVELS = 5  # the coarsest wavelets are 2⁵ pixels wide
@@ -30,9 +30,10 @@ def wavelet_start(y: Tensor, op: Any, grey: Tensor, ratio: float) -> Tensor:
     """
     estimate = grey
     for _ in range(ITERATIONS):
-        mse, noise_std = residual_mse(y, estimate, op), getattr(op, "noise_std", 0.0)  # (B,)
+        residual = y - op.A(estimate)  # (B, M)
+        mse, noise_std = mse_of_residual(residual, op), getattr(op, "noise_std", 0.0)  # (B,)
         variance = effective_variance(mse, ratio, noise_std).to(grey.dtype)  # (B,)
-        r = estimate + op.A_adjoint(y - op.A(estimate)).to(grey.dtype) / ratio  # (B, 1, H, W)
+        r = estimate + op.A_adjoint(residual).to(grey.dtype) / ratio  # (B, 1, H, W)
         shrunk, slope = haar_shrink(r, variance)
         slope = slope.clamp(0.0, 0.95)[:, None, None, None]
         estimate = (shrunk - slope * r) / (1 - slope)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from idm_lib.diffusion.range_null import range_null_step
-from idm_lib.diffusion.state_evolution import effective_variance, residual_mse, residual_slope
+from idm_lib.diffusion.state_evolution import effective_variance, mse_of_residual, residual_slope
 from idm_lib.models.blocks import Surroundings
 from idm_lib.models.preconditioning import denoise
 from idm_lib.models.runs import BlockMemory
@@ -97,10 +97,11 @@ class StateEvolutionStep(nn.Module):
         """
         gain, level, share, beyond = weights
         ratio = ratio_of(op, y, x)
-        mse, noise_std = residual_mse(y, x, op), getattr(op, "noise_std", 0.0)  # (B,)
+        residual = y - op.A(x)  # (B, M)
+        mse, noise_std = mse_of_residual(residual, op), getattr(op, "noise_std", 0.0)  # (B,)
         least = self.sigma_range[0] ** 2
         variance = effective_variance(mse, ratio, noise_std, gain).clamp_min(least).to(x.dtype)  # (B,)
-        r = x + gain * op.A_adjoint(y - op.A(x)).to(x.dtype) / ratio  # (B, 1, H, W)
+        r = x + gain * op.A_adjoint(residual).to(x.dtype) / ratio  # (B, 1, H, W)
 
         def network(image: Tensor, sigma: Tensor) -> Tensor:
             around = Surroundings(None, self.index, op, back_projection, self.memory)
