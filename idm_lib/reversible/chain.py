@@ -160,9 +160,9 @@ class ReversibleChain(nn.Module):
 
         side = self._checked_extras(extras)
         referred = tuple(tuple(Ref(number(e)) if isinstance(e, Tensor) else e for e in given) for given in side)
+        listed = parameters_of if torch.is_grad_enabled() else _nothing  # stand-ins serve a backward pass alone
         slots = tuple(
-            tuple((owner, key, number(parameter)) for owner, key, parameter in parameters_of(link))
-            for link in self.links
+            tuple((owner, key, number(parameter)) for owner, key, parameter in listed(link)) for link in self.links
         )
         ambient = Ambient.capture(x1)
         io_dtype = torch.promote_types(x1.dtype, x2.dtype)
@@ -184,6 +184,10 @@ class ReversibleChain(nn.Module):
                     f"expected a tuple of extras for {self.name}[{index}], got {type(given).__name__}: write (extra,)"
                 )
         return [tuple(given) for given in extras]
+
+
+def _nothing(module: nn.Module) -> tuple[()]:
+    return ()
 
 
 def _check_streams(x1: Tensor, x2: Tensor) -> None:
