@@ -1,9 +1,9 @@
 """Every solver on a test set, with the same prior: dB, seconds, network calls, and how well dB is predicted.
 
   idm bench solvers --images DIR                        everything but the longest DDNM
-  idm bench solvers --images DIR --add ddnm:1000        add rows to the record (same weights, same images)
+  idm bench solvers --images DIR --add ddnm:1000        add rows to the record (same prior, same images)
   idm bench solvers --images DIR --name fine-tuned \\
-      --methods ddnm:100 oamp chain:6 oamp@runs/tiny-start/final chain:6@runs/tiny-start/final idm:tiny
+      --methods ddnm:100 oamp chain:6 oamp@runs/tiny-start-low/final chain:6@runs/tiny-start-low/final idm:tiny
 
 A name is a solver's, with its iterations (ddnm:20); idm with a fine-tuned model's (idm:tiny); or chain with a number
 of steps (chain:6): the prior inside a chain of the shipped model's start and wiring, before any fine-tuning. What
@@ -69,7 +69,8 @@ def main(argv: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="idm bench solvers", description=__doc__)
     parser.add_argument("--images", required=True, type=Path, help="folder of test images (Set11 for the record)")
     parser.add_argument("--methods", nargs="*", default=METHODS, help=f"default: {' '.join(METHODS)}")
-    parser.add_argument("--add", nargs="*", help="measure only these methods and add them to the record")
+    parser.add_argument("--add", nargs="*", help="measure only these methods and add them to the record, or anew")
+    parser.add_argument("--drop", nargs="*", default=[], help="with --add: methods of the record that go, by label")
     parser.add_argument(
         "--calibrate", action="store_true", help="repeat the calibration alone; keep the record's rows"
     )
@@ -87,14 +88,16 @@ def main(argv: Sequence[str] = ()) -> int:
     if broken:
         raise idm.InputError(broken[0])
     record: dict[str, Any] = {"test_set": options.test_set, "weights": weights_hash("prior-tiny"), "rows": []}
-    record |= {f"weights of {m}": weights_hash(m[4:]) for m in options.methods if m.startswith("idm:")}
-    others = {m.partition("@")[2] for m in options.methods} - {""}
-    record |= {f"weights of {label(folder)}": weights_hash(folder) for folder in sorted(others)}
     if options.add or options.calibrate or options.take_over:
         record = read(options.name)
         own = record.pop("provenance")
         if own["seed"] != options.seed or record["weights"] != weights_hash("prior-tiny"):
             raise idm.InputError("the record is of another seed or other weights; measure it anew, without --add.")
+        record["rows"] = [row for row in record["rows"] if row["method"] not in options.drop]
+        for gone in {method.partition("@")[2] for method in options.drop} - {""}:
+            record.pop(f"weights of {gone}", None)
+        record["sources"] = [*record.get("sources", []), own]  # each row's ``measured`` says which is its own
+    record |= used_weights(options.add or options.methods)
     if options.take_over:
         return _take_over(record, own, options)
     work = [(m, r) for m in options.add or options.methods for r in options.ratios if not options.calibrate]
@@ -113,10 +116,16 @@ def main(argv: Sequence[str] = ()) -> int:
             f"{row['network_calls']:.1f} calls"
         )
         write(options.name, record, seed=options.seed)
-    if not options.add:
-        record |= calibration(images, prior, options)
+    record |= calibration(images, prior, options, record.get("calibration", []) if options.add else [])
     print(f"written: {write(options.name, record, seed=options.seed)}")
     return 0
+
+
+def used_weights(methods: Sequence[str]) -> dict[str, str]:
+    """The hash of every fine-tuned model's weights and of every prior's but the shipped one."""
+    found = {f"weights of {m}": weights_hash(m[4:]) for m in methods if m.startswith("idm:")}
+    others = {m.partition("@")[2] for m in methods} - {""}
+    return found | {f"weights of {label(folder)}": weights_hash(folder) for folder in sorted(others)}
 
 
 def _take_over(record: dict[str, Any], own: dict[str, Any], options: argparse.Namespace) -> int:
@@ -128,7 +137,7 @@ def _take_over(record: dict[str, Any], own: dict[str, Any], options: argparse.Na
     ):
         raise idm.InputError(f"{options.take_over} is a record of other weights, images or another seed.")
     record |= {key: value for key, value in other.items() if key.startswith("weights of ")}
-    record["sources"] = [own, other["provenance"]]
+    record["sources"].append(other["provenance"])
     record["rows"] += [row | {"added": True} for row in other["rows"]]
     cases = record["calibration"] = record["calibration"] + other.get("calibration", [])
     record["coverage"] = sum(case["low"] <= case["actual"] <= case["high"] for case in cases) / len(cases)
@@ -136,10 +145,16 @@ def _take_over(record: dict[str, Any], own: dict[str, Any], options: argparse.Na
     return 0
 
 
-def calibration(images: dict[str, torch.Tensor], prior: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """Hold back one measurement in a hundred, predict each PSNR from them, and count how often the interval held."""
-    cases = []
-    wanted = [name for name in options.methods if name in CALIBRATED or name.startswith("idm:")]  # none of a folder's
+def calibration(
+    images: dict[str, torch.Tensor], prior: Any, options: argparse.Namespace, kept: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Hold back one measurement in a hundred, predict each PSNR from them, and count how often the interval held.
+
+    Cases of other methods that are ``kept`` count as well.
+    """
+    methods = options.add or options.methods
+    wanted = [name for name in methods if name in CALIBRATED or name.startswith("idm:")]  # none of a folder's
+    cases = [case for case in kept if case["method"] not in {name.partition(":")[0] for name in wanted}]
     for name in tqdm(wanted, desc="calibration", unit="method"):
         _, _, method = method_of(name, prior)
         for ratio in options.ratios:
