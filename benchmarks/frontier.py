@@ -14,7 +14,8 @@ from typing import Any
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.provenance import write
+from benchmarks.provenance import read, write
+from idm_lib.errors import InputError
 from idm_lib.memory import MemoryPolicy
 from idm_lib.memory.planner import GIB, count_forward, count_step
 from idm_lib.models.floor import lower_bound
@@ -43,17 +44,21 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--all", action="store_true", help="count every point instead of following lines; hours")
     parser.add_argument("--gpu-case", type=int, nargs=2, default=[8, 512], help="one more batch and image size")
     parser.add_argument("--name", default="frontier", help="of the record")
+    parser.add_argument("--add", action="store_true", help="keep the record's rows of all other policies")
     options = parser.parse_args(argv)
     count = Counter(options.model)
     size, batch, names = options.image_size, options.batch, options.policies
     payload: Row = {"model": options.model, "precision": "amp", "tolerance": TOLERANCE}
+    kept = read(options.name) if options.add else {}
+    if options.add and any(kept[key] != value for key, value in payload.items()):
+        raise InputError("the record is of another model, precision or tolerance; count it anew, without --add.")
 
     steps = WANTED_STEPS if options.all else (1, *LINE_STEPS, 10)
     counted = [row for T in steps for row in count(names, size, batch, T, cures=options.all or T in LINE_STEPS)]
     if options.check_steps and not options.all and "default" in names:
         counted += count(["default"], size, batch, options.check_steps, cures=False)
     payload["steps"], payload["line_checks"] = follow(counted, "steps", LINE_STEPS, WANTED_STEPS)
-    write(options.name, payload)  # after each axis: a long count that is stopped has not been in vain
+    write(options.name, kept_too(payload, kept, names))  # after each axis: a long count is never in vain
 
     batches = WANTED_BATCHES if options.all else (1, 32)
     base = [row for row in counted if row["steps"] == 3]
@@ -63,7 +68,7 @@ def main(argv: Sequence[str] = ()) -> int:
     singles = [row for row in counted if row["batch"] == 1]
     others = [s for s in options.sizes if s != size]
     payload["sizes"] = singles + [r for s in others for r in count(names, s, 1, 3, cures=options.all)]
-    write(options.name, payload)
+    write(options.name, kept_too(payload, kept, names))
 
     places = {(size, batch), *((s, 1) for s in options.sizes)}
     payload["floor"] = [floor(options.model, s, b) for s, b in sorted(places)]
@@ -74,8 +79,21 @@ def main(argv: Sequence[str] = ()) -> int:
         for row in count([name], size, batch, 3, micro=micro, cures=False)
     ]
     payload["gpu_cases"] = count(names, *options.gpu_case[::-1], 3, cures=False)  # for idm bench gpu
-    print(f"written: {write(options.name, payload)}")
+    print(f"written: {write(options.name, kept_too(payload, kept, names))}")
     return 0
+
+
+def kept_too(payload: Row, kept: Row, names: Sequence[str]) -> Row:
+    """The payload with what an earlier record has of other policies, and with where that comes from."""
+    if not kept:
+        return payload
+    rows = {
+        key: [row for row in old if row["policy"] not in names] + payload.get(key, [])
+        for key, old in kept.items()
+        if isinstance(old, list) and key not in ("floor", "sources")
+    }
+    sources = [*kept.get("sources", []), {"policies": "all others"} | kept["provenance"]]
+    return payload | rows | {"floor": payload.get("floor", kept["floor"]), "sources": sources}
 
 
 class Counter:
