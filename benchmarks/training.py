@@ -23,6 +23,8 @@ def main(argv: Sequence[str] = ()) -> int:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{options.run} is not the folder of a training run ({error}); give one.") from None
     config["data"]["folder"] = options.data
+    if Path(config.get("start") or "").is_absolute():  # a run's folder, of which the last two parts say enough
+        config["start"] = "/".join(("runs", *Path(config["start"]).parts[-2:]))
     name = f"training-{config['name']}"
     print(f"written: {write(name, {'config': config, 'log': log}, seed=config['seed'])}")
     return 0
