@@ -224,7 +224,7 @@ def test_the_trained_chain_passes_ddnm_and_calls_less_than_oamp(ratio):
     assert 2 * trained["network_calls"] <= oamp["network_calls"]
 
 
-@pytest.mark.parametrize(("ratio", "least"), [(0.1, 30.0), (0.3, 36.8), (0.5, 40.9)])
+@pytest.mark.parametrize(("ratio", "least"), [(0.1, 30.0), (0.3, 36.8), (0.5, 41.0)])
 def test_the_trained_chain_is_above_oamp_with_the_same_prior(ratio, least):
     assert fine_tuned("idm", ratio)["psnr"] >= least
     assert fine_tuned("idm", ratio)["psnr"] > fine_tuned("oamp", ratio)["psnr"] + 0.05

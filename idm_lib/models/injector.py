@@ -27,6 +27,10 @@ class Injector(nn.Module):
         nn.init.zeros_(self.i2f.weight)
         nn.init.zeros_(self.i2f.bias)
 
+    def image(self, h: Tensor) -> Tensor:
+        """f2i(h), the image that the operator is shown: (B, C, H'/r, W'/r) → (B, 1, H', W')."""
+        return _shuffled(_mixed(h, self.f2i), self.scale)
+
     def forward(self, h: Tensor, op: Any, back_projection: Tensor) -> Tensor:
         """Inject.
 
@@ -39,7 +43,7 @@ class Injector(nn.Module):
             (B, C, H'/r, W'/r).
         """
         height, width = back_projection.shape[-2:]
-        image = _shuffled(_mixed(h, self.f2i), self.scale)  # (B, 1, H', W')
+        image = self.image(h)  # (B, 1, H', W')
         seen = op.A_adjoint(op.A(image[..., :height, :width]))  # (B, 1, H, W); A knows nothing of padding
         padding = (0, image.shape[-1] - width, 0, image.shape[-2] - height)
         physics = F.pad(torch.cat([seen, back_projection.to(seen.dtype)], dim=1), padding)  # (B, 2, H', W')
