@@ -219,8 +219,11 @@ class BlockCS(LinearOperator):
 
     def _gather(self, pixels: Tensor, order: Tensor) -> Tensor:
         """Reorder the pixels, (B, HW) → (B, HW), by one order for all or one for each."""
-        # index_select in half the time of pixels[:, order]; gather would keep the pixels for its backward pass
-        return pixels.index_select(1, order) if order.dim() == 1 else pixels.gather(1, order)
+        if order.dim() > 1:
+            return pixels.gather(1, order)
+        if pixels.is_meta:  # the one place where the order may be on another device
+            return pixels[:, order]
+        return pixels.index_select(1, order)  # in half the time; gather would keep the pixels for its backward pass
 
     def _phi(self, size: int, columns: int, like: Tensor) -> Tensor:
         """The first ``columns`` columns of the block's orthonormal matrix, in the precision to compute in."""
