@@ -25,7 +25,7 @@ from idm_lib.memory import MemoryPolicy
 from idm_lib.memory.planner import GIB
 from idm_lib.models.planning import model_config, training_problem
 
-ORDER = ("default", "lean", "store", "checkpoints", "fast", "paper")
+ORDER = ("default", "lean", "store", "checkpoints", "fast", "paper", "least")
 
 
 @dataclass(frozen=True)
