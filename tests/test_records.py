@@ -254,3 +254,18 @@ def test_the_training_record_is_the_run_beside_the_weights():
     folder = files("idm_lib") / "weights" / "tiny"
     log = [json.loads(line) for line in (folder / "training-log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert load("training-tiny")["log"] == log
+
+
+def test_the_trained_chain_is_as_much_faster_than_ddnm_as_the_paper_says():
+    found = load("speed")
+    assert found["faster"] >= 14.54  # the paper's factor
+    assert found["iterations"] == 100
+    assert found["weights of idm:tiny"] == load("fine-tuned")["weights of idm:tiny"]
+    for row in found["rows"]:
+        assert row["idm"]["psnr"] > row["ddnm"]["psnr"]
+
+
+def test_composed_blocks_are_no_slower_than_the_same_blocks_by_hand():
+    found = load("eager")
+    assert found["time_ratio"] <= 1.0
+    assert found["difference"] == 0
