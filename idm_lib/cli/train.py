@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="folder of the run (default: runs/NAME)")
     parser.add_argument("--seed", type=checked(seed), help="of the first weights and every batch")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value; may be repeated"
+        "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="change some values"
     )
 
 

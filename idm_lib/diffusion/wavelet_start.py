@@ -5,11 +5,13 @@ it is dark. The iterations are OAMP's (Ma and Ping, IEEE Access 5, 2017) with th
 the network, so that the chain receives what it expects: an estimate whose error the measurements can still measure.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from idm_lib.diffusion.range_null import trusted_step
 from idm_lib.diffusion.state_evolution import effective_variance, mse_of_residual
 
 ITERATIONS = 6  # after which, at every ratio, next to nothing changes any more
@@ -37,6 +39,31 @@ def wavelet_start(y: Tensor, op: Any, grey: Tensor, ratio: float) -> Tensor:
         shrunk, slope = haar_shrink(r, variance)
         slope = slope.clamp(0.0, 0.95)[:, None, None, None]
         estimate = (shrunk - slope * r) / (1 - slope)
+    return estimate
+
+
+def shrinkage_start(y: Tensor, op: Any, grey: Tensor, ladder: tuple[float, float] = (0.15, 0.02)) -> Tensor:
+    """Estimate the image by wavelet shrinkage where the operator's rows do not look at random.
+
+    Plug-and-play: meet the measurements, shrink at a level that falls by one factor from step to step, repeat. There
+    is nothing to measure the level by, so it is given.
+
+    Args:
+        y: measurements, (B, M).
+        op: their operator, with ``A`` and ``A_dagger``.
+        grey: an image to begin with, (B, 1, H, W).
+        ladder: first and last noise level.
+
+    Returns:
+        x̂, (B, 1, H, W); differentiable in y.
+    """
+    first, last = map(math.log, ladder)
+    estimate = grey
+    for i in range(ITERATIONS):
+        level = math.exp(first + (last - first) * i / (ITERATIONS - 1))
+        r = trusted_step(estimate, y, op).to(grey.dtype)  # (B, 1, H, W)
+        variance = torch.full_like(r[:, 0, 0, 0], level**2 + getattr(op, "noise_std", 0.0) ** 2)  # (B,)
+        estimate, _ = haar_shrink(r, variance)
     return estimate
 
 

@@ -1,11 +1,12 @@
 """The numbers that make a U-Net: tiny, Stable Diffusion's and every ablation are one class with other numbers."""
 
+import inspect
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 from idm_lib.errors import InputError
-from idm_lib.operators import BlockCS
+from idm_lib.operators import BlockCS, operator_class, operator_names
 from idm_lib.reversible.couplings import V_RANGE
 
 
@@ -100,19 +101,29 @@ def check_record(ratios: tuple[float, float], operator: dict[str, Any] | None) -
 
     Args:
         ratios: lowest and highest γ, in (0, 1].
-        operator: of BlockCS's numbers those that were fixed in training, as ``{"seed": 0, "block_size": 32}``.
+        operator: of the operator's numbers those that were fixed in training, as ``{"seed": 0, "block_size": 32}``;
+            ``operator`` names its class, BlockCS by default.
 
     Raises:
-        InputError: ratios out of order or range, unknown names, or numbers that BlockCS refuses.
+        InputError: ratios out of order or range, unknown names, or numbers that BlockCS
+            refuses.
     """
     if len(ratios) != 2 or not all(_is_number(ratio) for ratio in ratios) or not 0 < ratios[0] <= ratios[1] <= 1:
         raise InputError(f"ratios must be the lowest and highest in (0, 1], as (0.01, 0.5); got {ratios}.")
     if operator is None:
         return
-    fixed = {"operator", "block_size", "seed", "noise_std"}
-    if not isinstance(operator, dict) or not set(operator) <= fixed:
-        raise InputError(f"operator must be a dict with some of {', '.join(sorted(fixed))}; got {operator!r}.")
-    BlockCS.from_config({"operator": "BlockCS", "image_size": (1, 1), "ratio": 1.0} | operator)
+    if not isinstance(operator, dict):
+        raise InputError(f"operator must be a dict of an operator's numbers, as {{'seed': 0}}; got {operator!r}.")
+    name = operator.get("operator", BlockCS.__name__)
+    if name not in operator_names():
+        return  # a user's own, which may not be imported here; this is a record, and no operator is built from it
+    kind = operator_class(name)
+    varied = {"image_size", "ratio", "permutation_seed"} if kind is BlockCS else {"image_size"}
+    known = {*inspect.signature(kind).parameters, "operator"} - varied
+    if not set(operator) <= known:
+        raise InputError(f"operator must be a dict with some of {', '.join(sorted(known))}; got {operator!r}.")
+    if kind is BlockCS:
+        BlockCS.from_config({"operator": "BlockCS", "image_size": (1, 1), "ratio": 1.0} | operator)
 
 
 def _check_count(name: str, value: int, least: int) -> None:

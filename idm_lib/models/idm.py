@@ -9,17 +9,19 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from idm_lib.diffusion.range_null import range_null_step
-from idm_lib.diffusion.wavelet_start import wavelet_start
+from idm_lib.diffusion.range_null import trusted_step
+from idm_lib.diffusion.wavelet_start import shrinkage_start, wavelet_start
 from idm_lib.errors import InputError
 from idm_lib.memory import MemoryPolicy
 from idm_lib.models.config import UNetConfig, check_record, check_wiring
 from idm_lib.models.denoiser import Denoiser
+from idm_lib.models.level_step import LevelStep, first_levels
 from idm_lib.models.named import named_config
 from idm_lib.models.prior_start import start_from_prior
 from idm_lib.models.published import from_published_layout, read_published
 from idm_lib.models.publishing import save_folder, upload
 from idm_lib.models.runs import BlockMemory, PlainRun, WiredRun
+from idm_lib.models.schedules import check_schedule
 from idm_lib.models.stable_diffusion import load_stable_diffusion
 from idm_lib.models.steps import PaperStep, StateEvolutionStep, alpha_bars, first_weights, ratio_of
 from idm_lib.models.storage import load_folder, resolve
@@ -27,9 +29,6 @@ from idm_lib.models.unet import ReversibleUNet
 from idm_lib.operators.base import check_measurements
 from idm_lib.reversible import DriftLog
 from idm_lib.reversible.couplings import widened_range
-
-SCHEDULES = ("paper", "state-evolution")
-STARTS = ("grey", "wavelets")
 
 
 class InvertibleDiffusion(ModelMixin, ConfigMixin):
@@ -40,15 +39,18 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
 
     Args:
         steps: T.
-        schedule: ``paper`` (learnable α, no noise level) or ``state-evolution`` (the U-Net is told its noise level).
-        start: where the state-evolution chain begins: ``grey``, or an image from ``wavelets``
-            (:func:`~idm_lib.diffusion.wavelet_start.wavelet_start`), which spares two calls of the network. The
-            paper's chain begins at √ᾱ_T·Aᵀy.
+        schedule: ``paper`` (learnable α, no noise level), ``state-evolution`` (the U-Net is told its noise level, as
+            the residual tells it where the operator's rows look at random) or ``levels`` (it is told a learned one,
+            for any operator).
+        start: where the chain begins: ``grey``, or an image from ``wavelets``
+            (:mod:`~idm_lib.diffusion.wavelet_start`), which spares calls of the network. The paper's chain begins at
+            √ᾱ_T·A⁺y.
+        ladder: of ``levels``: the noise levels of the first and the last step before training.
         wired_steps, wired_blocks: reversible, or plain, at either level.
         v_steps: first value of the steps' wiring scalars, if not v.
         block_channels, layers_per_block, attention, injectors, attention_heads, norm_groups, bottleneck_repeat,
             noise_channels, v, v_range, one_pair, joined_injectors: see :class:`~idm_lib.models.config.UNetConfig`.
-        image_mean, image_std, sigma_min, sigma_max: of the denoiser, for ``state-evolution``.
+        image_mean, image_std, sigma_min, sigma_max: of the denoiser, unless the schedule is the paper's.
         ratios: lowest and highest γ trained for, for the record.
         operator: what it was trained on, for the record, as ``{"seed": 0, "block_size": 32}`` (of Φ).
 
@@ -76,6 +78,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         joined_injectors: bool = False,
         v_steps: float | None = None,
         start: str = "grey",
+        ladder: tuple[float, float] = (0.2, 0.02),
         image_mean: float = 0.5,
         image_std: float = 0.25,
         sigma_min: float = 0.005,
@@ -86,18 +89,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         super().__init__()
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise InputError(f"steps must be a whole number of at least 1; got {steps!r}.")
-        if schedule not in SCHEDULES:
-            raise InputError(f"schedule must be one of {', '.join(SCHEDULES)}; got {schedule!r}.")
-        if (schedule == "state-evolution") != (noise_channels > 0):
-            raise InputError(
-                f"the state-evolution schedule, and no other, tells the U-Net its noise level; "
-                f"got schedule {schedule!r} with noise_channels {noise_channels}."
-            )
-        if start not in STARTS or (start != "grey" and schedule == "paper"):
-            raise InputError(
-                f"start must be one of {', '.join(STARTS)}, and grey with the paper's schedule, which begins at Aᵀy; "
-                f"got {start!r} with schedule {schedule!r}."
-            )
+        check_schedule(schedule, start, noise_channels, ladder)
         check_record(tuple(ratios), operator)
         self.unet = ReversibleUNet(
             UNetConfig(
@@ -123,7 +115,13 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         if schedule == "paper":
             self.alpha = nn.Parameter(torch.full((steps,), 0.5))  # α_1 … α_T
         else:
-            self.weights = nn.Parameter(first_weights(steps, v_steps if wired_steps else 0.0))  # (T, 4)
+            mixed_in = v_steps if wired_steps else 0.0
+            rows = (
+                first_levels(tuple(ladder), steps, mixed_in)
+                if schedule == "levels"
+                else first_weights(steps, mixed_in)
+            )
+            self.weights = nn.Parameter(rows)  # (T, 3) or (T, 4)
 
     def forward(
         self, y: Tensor, op: Any, memory: MemoryPolicy | None = None, drift: DriftLog | None = None
@@ -154,7 +152,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
 
     def _end(self, out: Tensor, y: Tensor, op: Any) -> Tensor:
         """The merged stream, (B, 1, H, W), and, where the schedule says so, its projection onto the measurements."""
-        return out if self.config.schedule == "paper" else range_null_step(out, y, op).to(out.dtype)
+        return out if self.config.schedule == "paper" else trusted_step(out, y, op).to(out.dtype)
 
     def _steps(
         self, y: Tensor, op: Any, back_projection: Tensor, blocks: BlockMemory
@@ -165,14 +163,15 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             bars = alpha_bars(self.alpha)  # (T + 1,)
             bodies: list[nn.Module] = [PaperStep(self.unet, t - 1, blocks) for t in countdown]
             extras = [(y, op, back_projection, bars[t], bars[t - 1]) for t in countdown]
-            return bars[-1].sqrt() * back_projection, bodies, extras
-        levels = (config.sigma_min, config.sigma_max)
-        bodies = [
-            StateEvolutionStep(self.unet, t - 1, blocks, config.image_mean, config.image_std, levels, last=t == 1)
-            for t in countdown
-        ]
+            smallest = back_projection if getattr(op, "orthonormal", False) else op.A_dagger(y).to(y.dtype)  # A⁺y
+            return bars[-1].sqrt() * smallest, bodies, extras
+        numbers = (config.image_mean, config.image_std, (config.sigma_min, config.sigma_max))
         extras = [(y, op, back_projection, self.weights[t - 1]) for t in countdown]
         grey = torch.full_like(back_projection, config.image_mean)
+        if config.schedule == "levels":
+            bodies = [LevelStep(self.unet, t - 1, blocks, *numbers) for t in countdown]
+            return grey if config.start == "grey" else shrinkage_start(y, op, grey), bodies, extras
+        bodies = [StateEvolutionStep(self.unet, t - 1, blocks, *numbers, last=t == 1) for t in countdown]
         first = grey if config.start == "grey" else wavelet_start(y, op, grey, ratio_of(op, y, grey))
         return first, bodies, extras
 

@@ -2,7 +2,7 @@
 
 from idm_lib.operators.base import LinearOperator
 from idm_lib.operators.block_cs import BlockCS
-from idm_lib.operators.configuration import operator_from_config
+from idm_lib.operators.configuration import operator_class, operator_from_config, operator_names
 from idm_lib.operators.conjugate_gradients import cg_pseudo_inverse
 from idm_lib.operators.ct import ParallelBeamCT
 from idm_lib.operators.hadamard import Hadamard
@@ -31,7 +31,9 @@ __all__ = [
     "dot_test",
     "hold_back",
     "load_measurements",
+    "operator_class",
     "operator_from_config",
+    "operator_names",
     "projection_test",
     "pseudo_inverse_test",
     "save_measurements",

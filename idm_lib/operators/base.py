@@ -75,6 +75,11 @@ class LinearOperator(ABC):
         """The same as :meth:`measure` (deepinv's convention)."""
         return self.measure(x, seed)
 
+    @property
+    def orthonormal(self) -> bool:
+        """Whether A Aᵀ = I, so that A⁺ = Aᵀ; a subclass of which that holds says so."""
+        return False
+
     def range_projection(self, x: Tensor) -> Tensor:
         """A⁺A x: the part of x that the measurements determine, (B, C, H, W)."""
         return self.A_dagger(self.A(x))

@@ -85,6 +85,11 @@ class BlockCS(LinearOperator):
         """M / (H·W): the ratio in fact, rounded up from γ to whole rows per block."""
         return self.measurements / math.prod(self.image_size)
 
+    @property
+    def orthonormal(self) -> bool:
+        """The columns of Φ are orthonormal, and no pixel is in two blocks."""
+        return True
+
     # -- the map and its adjoint ---------------------------------------------------------------------------
 
     def A(self, x: Tensor) -> Tensor:

@@ -14,10 +14,15 @@ def operator_class(name: Any) -> type:
     Raises:
         InputError: there is none.
     """
-    found = {cls.__name__: cls for cls in reversed(_subclasses(LinearOperator))}  # the library's win: they came first
+    found = _by_name()
     if not isinstance(name, str) or name not in found:
-        raise InputError(f"operator must be one of {', '.join(sorted(found))}; got {name!r}.")
+        raise InputError(f"operator must be one of {', '.join(operator_names())}; got {name!r}.")
     return found[name]
+
+
+def operator_names() -> list[str]:
+    """Of all operator classes that :func:`operator_class` finds, in alphabetical order."""
+    return sorted(_by_name())
 
 
 def operator_from_config(config: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> LinearOperator:
@@ -38,6 +43,10 @@ def operator_from_config(config: Mapping[str, Any], arrays: Mapping[str, Any] | 
         return cls.from_config({**config, **(arrays or {})})
     except TypeError as error:  # a list where a number belongs, say
         raise InputError(f"the configuration of the {cls.__name__} has a value of the wrong kind: {error}.") from None
+
+
+def _by_name() -> dict[str, type]:
+    return {cls.__name__: cls for cls in reversed(_subclasses(LinearOperator))}  # the library's win: they came first
 
 
 def _subclasses(cls: type) -> list[type]:

@@ -66,6 +66,11 @@ class Hadamard(ImageOperator):
         """M / (H·W)."""
         return self.measurements / math.prod(self.image_size)
 
+    @property
+    def orthonormal(self) -> bool:
+        """Every pattern is a row of an orthonormal matrix."""
+        return True
+
     def _measure(self, x: Tensor) -> Tensor:
         return walsh_hadamard(x.flatten(1))[:, self._table("chosen", x)]  # (B, M)
 

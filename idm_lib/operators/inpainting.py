@@ -61,6 +61,11 @@ class Inpainting(ImageOperator):
         """M / (H·W)."""
         return self.measurements / (self.image_size[0] * self.image_size[1])
 
+    @property
+    def orthonormal(self) -> bool:
+        """Every row is a row of the identity."""
+        return True
+
     def _measure(self, x: Tensor) -> Tensor:
         return x.flatten(1)[:, self._table("seen", x)]  # (B, M)
 

@@ -116,6 +116,11 @@ class MRI(ImageOperator):
         """K / (H·W): the share of frequencies that is sampled."""
         return len(self._tables["sampled"]) / math.prod(self.image_size)
 
+    @property
+    def orthonormal(self) -> bool:
+        """With one coil and complex images; of a real one, frequencies k and −k tell the same."""
+        return self.complex_image and "coils" not in self._tables
+
     def _measure(self, x: Tensor) -> Tensor:
         image = torch.complex(x[:, :1], x[:, 1:] if self.complex_image else torch.zeros_like(x))  # (B, 1, H, W)
         if "coils" in self._tables:

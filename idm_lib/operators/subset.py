@@ -42,6 +42,11 @@ class Subset(LinearOperator):
         """K / (H·W)."""
         return self.measurements / math.prod(self.image_size)
 
+    @property
+    def orthonormal(self) -> bool:
+        """As op's rows are."""
+        return self.op.orthonormal
+
     def A(self, x: Tensor) -> Tensor:
         """The chosen measurements, (B, 1, H, W) → (B, K)."""
         return self.op.A(x)[:, self.indices]

@@ -8,25 +8,23 @@ from idm_lib.evaluation.metrics import psnr
 from idm_lib.memory import MemoryPolicy
 from idm_lib.models import InvertibleDiffusion
 from idm_lib.models.starts import start_chain
-from idm_lib.operators import BlockCS
 from idm_lib.reversible import DriftLog
 from idm_lib.training.config import TrainConfig
 from idm_lib.training.data import CropSource
+from idm_lib.training.operators import OperatorSource
 
-VALIDATION_RATIOS = (0.1, 0.3, 0.5)
 LOSSES = ("l1", "mse", "log-mse")
-DRAWS = ("log", "uniform")
 
 
 class ChainTask:
     """What the training loop needs to know of an :class:`~idm_lib.models.InvertibleDiffusion`.
 
-    For every batch a ratio γ and a permutation are drawn, shared by the batch; Φ stays. The loss is
+    For every batch an operator is drawn, shared by the batch (:mod:`idm_lib.training.operators`). The loss is
     taken on the chain's output alone. ``log-mse``, the mean of ln mse over the images, is the PSNR itself but for a
     factor: every image and every ratio weighs the same, where L1 and mse mostly see those that went worst.
 
     Raises:
-        InputError: an unknown loss, memory policy or draw, or ratios out of order.
+        InputError: an unknown loss, memory policy or draw, or measurements that cannot be made.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -34,14 +32,8 @@ class ChainTask:
         if config.loss not in LOSSES:
             raise InputError(f"loss must be one of {', '.join(LOSSES)}; got {config.loss!r}.")
         self.memory = MemoryPolicy.named(config.memory)
-        measure = config.measure
-        if not 0 < measure.low <= measure.high <= 1:
-            raise InputError(f"measure needs 0 < low ≤ high ≤ 1; got {measure.low} and {measure.high}.")
-        if measure.draw not in DRAWS:
-            raise InputError(f"measure.draw must be one of {', '.join(DRAWS)}; got {measure.draw!r}.")
-        side = config.data.crop
         self._drift = DriftLog()
-        self._operator = BlockCS((side, side), measure.high, measure.block_size, measure.seed)
+        self.operator = OperatorSource(config.measure, config.data.crop, config.seed)
 
     def build(self) -> InvertibleDiffusion:
         """A new model with weights that depend only on the seed, and on what it starts from.
@@ -54,7 +46,7 @@ class ChainTask:
         measure = self.config.measure
         record = {
             "ratios": (measure.low, measure.high),
-            "operator": {"seed": measure.seed, "block_size": measure.block_size},
+            "operator": measure.operator or {"seed": measure.seed, "block_size": measure.block_size},
         }
         try:
             if self.config.start:
@@ -66,19 +58,11 @@ class ChainTask:
     def loss(
         self, model: nn.Module, x: Tensor, step: int, settings: InvertibleDiffusion, part: slice = slice(None)
     ) -> Tensor:
-        """The loss of a part of one batch x, (B, 1, h, w); ratio and permutation depend on the seed and the step."""
+        """The loss of a part of one batch x, (B, 1, h, w); the operator depends on the seed and the step."""
         op, x = self.operator(step).to(x.device), x[part]
         logged = (step + 1) % self.config.log_every == 0  # watching costs little, on a GPU a wait for it
-        return self.distance(model(op.A(x), op, self.memory, self._drift if logged else None), x)
-
-    def operator(self, step: int) -> BlockCS:
-        """The operator of one step."""
-        generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
-        part = float(torch.rand((), generator=generator, dtype=torch.float64))
-        low, high = self.config.measure.low, self.config.measure.high
-        ratio = low * (high / low) ** part if self.config.measure.draw == "log" else low + (high - low) * part
-        permutation = int(torch.randint(2**31, (), generator=generator))
-        return self._operator.replace(min(ratio, high), permutation)
+        y = op.measure(x, seed=(self.config.seed + step) % 2**32)  # noise, where the operator has some
+        return self.distance(model(y, op, self.memory, self._drift if logged else None), x)
 
     def distance(self, estimate: Tensor, x: Tensor) -> Tensor:
         """The chosen loss, a scalar, of two (B, 1, H, W)."""
@@ -105,12 +89,9 @@ class ChainTask:
         found |= {f"v/{steps - i}": v for i, v in enumerate(links)}
         if model.config.schedule == "paper":
             return found | {f"alpha/{t + 1}": float(value) for t, value in enumerate(model.alpha.detach())}
-        table = model.weights.detach().tolist()  # (T, 4)
-        return found | {
-            f"{name}/{t + 1}": row[i]
-            for t, row in enumerate(table)
-            for i, name in enumerate(("k", "l", "delta", "w"))
-        }
+        names = ("k", "l", "w") if model.config.schedule == "levels" else ("k", "l", "delta", "w")
+        table = model.weights.detach().tolist()  # (T, 3) or (T, 4)
+        return found | {f"{name}/{t + 1}": row[i] for t, row in enumerate(table) for i, name in enumerate(names)}
 
     @torch.no_grad()
     def validate(
@@ -123,11 +104,12 @@ class ChainTask:
         if not source.validation:
             return {}, {}
         side = min(160, *(min(image.shape) for image in source.validation))
+        side -= side % 16 if self.config.measure.operator else 0  # what is thinned out must divide
         x = source.validation_crops(side).to(device)
-        measure, scores, pictures = self.config.measure, {}, {}
-        for ratio in VALIDATION_RATIOS:
-            op = BlockCS((side, side), ratio, measure.block_size, measure.seed, permutation_seed=1).to(device)
-            found = torch.cat([model(op.A(part), op) for part in x.split(4)])
-            scores[f"psnr@{ratio:g}"] = float(psnr(found, x).mean())
-            pictures[f"crop@{ratio:g}"] = torch.cat([x[0], found[0]], dim=-1)
+        scores, pictures = {}, {}
+        for name, op in self.operator.for_validation(side).items():
+            op = op.to(device)
+            found = torch.cat([model(op.measure(part, seed=0), op) for part in x.split(4)])
+            scores[f"psnr{name}"] = float(psnr(found, x).mean())
+            pictures[f"crop{name}"] = torch.cat([x[0], found[0]], dim=-1)
         return scores, pictures

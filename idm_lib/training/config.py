@@ -24,12 +24,14 @@ class DataConfig:
         validation: how many of them, evenly spread over the sorted names, are held out.
         crop: side of a training crop, pixels.
         batch: crops a step.
+        phantoms: share of the crops that are made-up phantoms (:mod:`idm_lib.training.phantoms`) and no photographs.
     """
 
     folder: str = "data/train"
     validation: int = 12
     crop: int = 64
     batch: int = 8
+    phantoms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class OptimiserConfig:
         weight_decay: of AdamW; Adam has none.
         clip: largest norm of the gradient; 0 for no clipping.
         ema: decay of the averaged weights, which are what is validated and kept.
+        schedule_lr: highest learning rate of a chain's few numbers, its schedule and its steps' wiring; 0 for ``lr``.
+            A ladder of noise levels has a way to go where the network has none.
     """
 
     kind: str = "adam"
@@ -54,6 +58,7 @@ class OptimiserConfig:
     weight_decay: float = 0.0
     clip: float = 1.0
     ema: float = 0.999
+    schedule_lr: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,9 @@ class MeasureConfig:
             and fine-tuning has most to lose.
         block_size: side of a block; its square is N.
         seed: of the matrix Φ; permutations are drawn anew for every batch.
+        operator: another operator than BlockCS, as ``{operator: MRI, ratio: 0.25}``, without its image size. Where it
+            has a ``ratio`` that is not given, one is drawn; where it has a ``seed``, one is drawn; and of a number
+            that is given as a list, one of them. See :mod:`idm_lib.training.operators`.
     """
 
     low: float = 0.01
@@ -73,6 +81,7 @@ class MeasureConfig:
     draw: str = "log"
     block_size: int = 32
     seed: int = 0
+    operator: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,8 @@ class TrainConfig:
                 raise InputError(f"{name} must be at least 1; got {value}.")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed must lie in 0 … 2**32 - 1; got {self.seed}.")
+        if not 0 <= self.data.phantoms <= 1:
+            raise InputError(f"data.phantoms must lie in [0, 1], a share of the crops; got {self.data.phantoms}.")
         if self.data.validation < 0:
             raise InputError(f"data.validation must be at least 0; got {self.data.validation}.")
         rules = self.optimiser
@@ -172,6 +183,8 @@ class TrainConfig:
                 f"optimiser needs lr > 0, warmup ≥ 0, clip ≥ 0 and ema in [0, 1); got {rules.lr}, {rules.warmup}, "
                 f"{rules.clip} and {rules.ema}."
             )
+        if not 0 <= rules.schedule_lr < math.inf:
+            raise InputError(f"optimiser.schedule_lr must be at least 0; got {rules.schedule_lr}.")
 
     @classmethod
     def load(cls, source: str | Path, overrides: list[str] | None = None) -> Self:

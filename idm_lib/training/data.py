@@ -1,6 +1,7 @@
 """Training crops that depend only on the seed and the step, so that a resumed run sees what it would have seen."""
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,10 +10,13 @@ from tqdm import tqdm
 
 from idm_lib.errors import InputError
 from idm_lib.images import luminance, read_pixels
+from idm_lib.training.config import TrainConfig
 from idm_lib.training.dead_leaves import dead_leaves
 from idm_lib.training.named_data import image_paths, is_synthetic
+from idm_lib.training.phantoms import phantom
 
 SYNTHETIC_IMAGES = 160
+HELD_OUT = 2**31  # where the seeds of held-out phantoms begin: no training step has such a number
 
 
 class CropSource:
@@ -24,10 +28,11 @@ class CropSource:
         crop: side of a crop, pixels.
         validation: how many images, evenly spread over the sorted names, are held out.
         seed: of every batch.
+        phantoms: share of the crops that are phantoms; of the held-out crops, too, at their end.
     """
 
-    def __init__(self, folder: str | Path, crop: int, validation: int, seed: int) -> None:
-        self.crop, self.seed = crop, seed
+    def __init__(self, folder: str | Path, crop: int, validation: int, seed: int, phantoms: float = 0.0) -> None:
+        self.crop, self.seed, self.phantoms = crop, seed, phantoms
         self.skipped: list[str] = []
         images = self._synthetic() if is_synthetic(folder) else self._read(image_paths(folder))
         if len(images) <= validation:
@@ -37,6 +42,12 @@ class CropSource:
         held = set(np.linspace(0, len(images) - 1, validation).round().astype(int).tolist()) if validation else set()
         self.validation = [image for i, image in enumerate(images) if i in held]
         self.training = [image for i, image in enumerate(images) if i not in held]
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Self:
+        """The crops of a run."""
+        data = config.data
+        return cls(data.folder, data.crop, data.validation, config.seed, data.phantoms)
 
     def _synthetic(self) -> list[np.ndarray]:
         """Images of dead leaves that depend on the seed alone, (256, 256) or as large as a crop."""
@@ -71,9 +82,14 @@ class CropSource:
         for image in self.validation:
             top, left = ((length - side) // 2 for length in image.shape)
             crops.append(image[top : top + side, left : left + side])
+        made = round(self.phantoms * len(crops))
+        for i in range(made):
+            crops[len(crops) - made + i] = phantom(side, np.random.RandomState([self.seed, HELD_OUT + i]))
         return torch.from_numpy(np.stack(crops)).float()[:, None] / 255
 
     def _crop(self, rng: np.random.RandomState) -> np.ndarray:
+        if self.phantoms and rng.rand() < self.phantoms:
+            return phantom(self.crop, rng)
         image = self.training[rng.randint(len(self.training))]
         top, left = (rng.randint(length - self.crop + 1) for length in image.shape)
         crop = image[top : top + self.crop, left : left + self.crop]

@@ -20,7 +20,7 @@ from idm_lib.training.checkpoint import load_checkpoint, save_checkpoint, write_
 from idm_lib.training.config import TrainConfig
 from idm_lib.training.data import CropSource
 from idm_lib.training.log import RunLog
-from idm_lib.training.optimiser import learning_rate, make_optimiser
+from idm_lib.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 
 
 class Task(Protocol):
@@ -68,12 +68,12 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     part = _share(config.data.batch, accelerator.process_index, accelerator.num_processes)
     parts = _split(part, config.accumulate)
     with accelerator.main_process_first():  # which fetches, if need be, and for all
-        source = CropSource(config.data.folder, config.data.crop, config.data.validation, config.seed)
+        source = CropSource.of(config)
     for reason in source.skipped:
         accelerator.print(f"skipped: {reason}")
 
     model = task.build()
-    optimiser = make_optimiser(model.parameters(), config.optimiser)
+    optimiser = make_optimiser(model, config.optimiser)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema)).to(accelerator.device)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     try:  # only now, so that a run that could not begin claims no folder
@@ -95,8 +95,7 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         disable=None if log else True,
     )
     for step in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config.steps, config.optimiser)
+        set_learning_rate(optimiser, learning_rate(step, config.steps, config.optimiser))
         x = source.batch(step, config.data.batch).to(accelerator.device)
         loss = torch.zeros((), device=accelerator.device)
         for part in parts:

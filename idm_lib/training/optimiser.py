@@ -1,7 +1,6 @@
 """The optimiser and the learning rate of every step."""
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -12,11 +11,31 @@ LAST = 0.01  # of the highest rate, where a cosine or a line ends
 FIFTHS = 5  # stretches of a run that halves its rate: the paper does so at epochs 10, 20, 30 and 40 of 50
 
 
-def make_optimiser(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Adam, or AdamW with its weight decay, over the parameters."""
+def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """Adam, or AdamW with its weight decay, over the model's parameters.
+
+    With a ``schedule_lr``, a chain's schedule and wiring of steps are a group of their own: every group has the key
+    ``share``, its rate as a multiple of ``lr``.
+    """
+    named = list(model.named_parameters())
+    few = [p for name, p in named if name in ("alpha", "weights") or name.startswith("chain.")]
+    if not (config.schedule_lr and few):
+        groups = [{"params": [p for _, p in named], "share": 1.0}]
+    else:
+        apart = {id(p) for p in few}
+        groups = [
+            {"params": [p for _, p in named if id(p) not in apart], "share": 1.0},
+            {"params": few, "share": config.schedule_lr / config.lr},
+        ]
     if config.kind == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.Adam(parameters, lr=config.lr)
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.Adam(groups, lr=config.lr)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its share of the rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 def learning_rate(step: int, steps: int, config: OptimiserConfig) -> float:

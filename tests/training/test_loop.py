@@ -18,7 +18,7 @@ import idm_lib as idm
 from idm_lib.cli import main
 from idm_lib.training import PriorTask, TrainConfig, train
 from idm_lib.training.checkpoint import load_checkpoint
-from idm_lib.training.optimiser import learning_rate, make_optimiser
+from idm_lib.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -257,12 +257,27 @@ def test_the_rate_of_the_paper_halves_at_four_epochs_of_fifty(config):
 
 def test_weight_decay_shrinks_what_has_no_gradient(config):
     for kind, decay, kept in (("adam", 0.0, 1.0), ("adamw", 0.5, 1 - 0.1 * 0.5)):
-        weight = torch.nn.Parameter(torch.ones(()))
+        layer = torch.nn.Module()
+        layer.weight = weight = torch.nn.Parameter(torch.ones(()))
         rules = dataclasses.replace(config.optimiser, kind=kind, lr=0.1, weight_decay=decay)
-        optimiser = make_optimiser([weight], rules)
+        optimiser = make_optimiser(layer, rules)
         weight.grad = torch.zeros(())
         optimiser.step()
         assert weight.item() == pytest.approx(kept)
+
+
+def test_a_chains_few_numbers_can_have_a_rate_of_their_own(config):
+    model = idm.InvertibleDiffusion.named("tiny", steps=2)
+    rules = dataclasses.replace(config.optimiser, lr=1e-4, schedule_lr=1e-2)
+    optimiser = make_optimiser(model, rules)
+    set_learning_rate(optimiser, 5e-5)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters()}
+    assert len(found) == len(rates), "every parameter once"
+    few = {name for name in found if name == "weights" or name.startswith("chain.")}
+    assert len(few) == 5  # one table; of two links v, and of their run s and m
+    assert all(found[name] == pytest.approx(5e-3 if name in few else 5e-5) for name in found)
+    assert len(make_optimiser(model, dataclasses.replace(rules, schedule_lr=0.0)).param_groups) == 1
 
 
 def test_a_batch_in_parts_is_the_same_step(recipe, tmp_path):
