@@ -88,7 +88,9 @@ class ParallelBeamCT(ImageOperator):
             parts = [torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data)]
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)  # "beta", for years
-                self._ready[key] = torch.sparse_csr_tensor(*parts, matrix.shape, dtype=key[1], device=self._device)
+                self._ready[key] = torch.sparse_csr_tensor(
+                    *parts, matrix.shape, dtype=key[1], device=self._device, check_invariants=False
+                )
         return self._ready[key]
 
 
