@@ -6,8 +6,17 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
 JOBS   ?= 2
+
+# Which versions: as recorded in constraints.txt; the oldest that pyproject.toml allows; the newest that it allows.
+DEPENDENCIES ?= recorded
+ifeq ($(filter $(DEPENDENCIES),recorded oldest newest),)
+  $(error DEPENDENCIES is recorded, oldest or newest, not "$(DEPENDENCIES)")
+endif
+CHOICE_recorded := --constraint constraints.txt
+CHOICE_oldest   := --constraint $(VENV)/oldest.txt
+CHOICE_newest   := --upgrade --upgrade-strategy eager
+STAMP := $(VENV)/.installed$(patsubst %,-%,$(filter-out recorded,$(DEPENDENCIES)))
 
 # Two test processes of two threads each on two cores run many times slower than of one thread each.
 QUIET  := IDM_TIER=tiny TQDM_DISABLE=1 HF_HUB_OFFLINE=1 PYTHONWARNINGS=ignore TOKENIZERS_PARALLELISM=false
@@ -20,14 +29,16 @@ help:  ## list the commands
 	@echo
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-install: $(STAMP)  ## create .venv and install everything (done by the others when needed)
+install: $(STAMP)  ## create .venv and install everything (the others do it when needed) [DEPENDENCIES=oldest|newest]
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none was found."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "Could not create $(VENV); on Debian: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt \
+	@$(BIN)/python .ci/oldest.py > $(VENV)/oldest.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(CHOICE_$(DEPENDENCIES)) \
 	  --editable ".[book,test,train]"
+	@rm -f $(VENV)/.installed*
 	@touch $@
 
 book: $(STAMP)  ## execute every chapter afresh and build _build/html

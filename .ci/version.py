@@ -1,0 +1,21 @@
+"""Refuse a release tag that is not the version: ``python .ci/version.py v0.1.0``."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def complaint(tag: str, root: Path = ROOT) -> str | None:
+    """Return what is wrong with a tag, or None: it is ``v`` and the version."""
+    version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    if tag != f"v{version}":
+        return f"the tag is {tag} and pyproject.toml says {version}; tag v{version}, or change the version first"
+    return None
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python .ci/version.py TAG")
+    sys.exit(complaint(sys.argv[1]))
