@@ -22,7 +22,7 @@ STAMP := $(VENV)/.installed$(patsubst %,-%,$(filter-out recorded,$(DEPENDENCIES)
 QUIET  := IDM_TIER=tiny TQDM_DISABLE=1 HF_HUB_OFFLINE=1 PYTHONWARNINGS=ignore TOKENIZERS_PARALLELISM=false
 ONE    := OMP_NUM_THREADS=1
 
-.PHONY: help install book html test lint unit notebooks lab bench clean distclean notebook notebook-source readme
+.PHONY: help install book html test lint unit notebooks lab bench clean distclean notebook notebook-source rerun dist readme
 
 help:  ## list the commands
 	@echo "A Tenth of the Numbers: the book and the library"
@@ -72,6 +72,12 @@ notebook: $(STAMP)  ## one chapter: NAME=01_measuring [FROM=scratch.md] [TIER=fu
 
 notebook-source: $(STAMP)  ## print a chapter as a scratch file: NAME=01_measuring
 	@$(BIN)/python book/_scripts/chapter.py $(NAME) --source
+
+rerun: $(STAMP)  ## execute every chapter again and commit them [RECORD=1 repeats the benchmarks first]
+	@$(BIN)/python book/_scripts/rerun.py $(if $(RECORD),--record)
+
+dist: $(STAMP)  ## sdist and wheel in dist/, checked, and the wheel tried out offline
+	@$(BIN)/python .ci/dist.py
 
 readme: $(STAMP)  ## bring the README's table of chapters up to date
 	@$(BIN)/python book/_scripts/readme.py

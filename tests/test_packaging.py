@@ -1,7 +1,13 @@
 """One set of versions, wherever they are named; one layout, as the package promises."""
 
+import io
 import re
+import runpy
+import subprocess
+import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -77,3 +83,57 @@ def test_continuous_integration_stops_at_the_first_failure():
     assert "set -euo pipefail" in text
     assert script.stat().st_mode & 0o111
     assert text.rstrip().endswith("make test\nmake html")
+
+
+def test_what_builds_the_package_can_build_it_without_a_network():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    assert set(build) <= set(PROJECT["optional-dependencies"]["test"])
+
+
+def test_sdist_and_wheel_are_whole_and_the_wheel_works_offline(tmp_path):
+    command = [sys.executable, str(ROOT / ".ci" / "dist.py"), "--out", str(tmp_path / "dist")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert wheel.name == f"idm_lib-{PROJECT['version']}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(n for n in names if n.endswith("METADATA"))).decode()
+    for model in ("tiny", "prior-tiny"):
+        assert f"idm_lib/weights/{model}/diffusion_pytorch_model.safetensors" in names
+    assert "License-Expression: MIT" in metadata
+    assert re.search(r"offline: \d\d\.\d\d dB", done.stdout)
+
+
+def _fake(folder: Path, kind: str, names: list[str]) -> Path:
+    if kind == "wheel":
+        path = folder / "fake-1-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, "x")
+        return path
+    path = folder / "fake-1.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(f"fake-1/{name}"), io.BytesIO())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "complaint"),
+    [
+        ("wheel", ["idm_lib/a.py", "idm_lib/w.bin", "idm_lib-1.dist-info/METADATA"], None),
+        ("sdist", ["idm_lib/a.py", "idm_lib/w.bin", "pyproject.toml"], None),
+        ("wheel", ["idm_lib/a.py"], "lacks idm_lib/w.bin"),
+        ("sdist", ["idm_lib/a.py"], "lacks idm_lib/w.bin"),
+        ("wheel", ["idm_lib/a.py", "idm_lib/w.bin", "tests/t.py"], "it has tests/t.py"),
+    ],
+)
+def test_an_archive_that_lacks_a_file_or_has_a_strange_one_is_refused(tmp_path, kind, names, complaint):
+    dist = runpy.run_path(str(ROOT / ".ci" / "dist.py"))
+    check = lambda: dist["check_contents"](_fake(tmp_path, kind, names), {"idm_lib/a.py", "idm_lib/w.bin"})  # noqa: E731
+    if complaint is None:
+        check()
+    else:
+        with pytest.raises(dist["DistError"], match=complaint):
+            check()
