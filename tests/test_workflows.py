@@ -119,6 +119,15 @@ def test_only_a_tag_is_published_and_only_if_it_is_the_version():
     assert "the tag is v99.0.0" in bad.stderr
 
 
+def test_a_version_of_which_the_changelog_is_silent_is_not_published(tmp_path):
+    complaint = runpy.run_path(str(ROOT / ".ci" / "version.py"))["complaint"]
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.2.0"\n')
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 0.1.0\n")
+    assert "no heading 0.2.0" in complaint("v0.2.0", tmp_path)
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 0.2.0\n")
+    assert complaint("v0.2.0", tmp_path) is None
+
+
 def test_the_oldest_versions_are_the_projects_lower_bounds():
     done = subprocess.run([sys.executable, str(ROOT / ".ci" / "oldest.py")], capture_output=True, text=True)
     printed = dict(line.split("==") for line in done.stdout.split())
