@@ -88,8 +88,7 @@ def model_card(model: Any) -> str:
     """What a stranger must know of a model, from its configuration."""
     config, name = model.config, type(model).__name__
     low, high = config.ratios
-    operator = {"block_size": 32, "seed": 0} | (config.operator or {})
-    ratio = max(low, min(high, 0.1))
+    example = _operator_example(config.operator or {}, max(low, min(high, 0.1)))
     trained_on = ", ".join(
         f"{key} {value}" for key, value in sorted((config.operator or {}).items()) if key != "operator"
     )
@@ -104,8 +103,8 @@ tags:
 
 # {name}, {config.steps} step{"s" if config.steps > 1 else ""}
 
-Reconstructs images from compressed-sensing measurements in {config.steps} sampling steps that were trained as one
-network, after Chen et al., "Invertible Diffusion Models for Compressed Sensing" (arXiv 2403.17006).
+Reconstructs images from linear measurements in {config.steps} sampling steps that were trained as one network,
+after Chen et al., "Invertible Diffusion Models for Compressed Sensing" (arXiv 2403.17006).
 
 | | |
 | --- | --- |
@@ -120,7 +119,19 @@ network, after Chen et al., "Invertible Diffusion Models for Compressed Sensing"
 import idm_lib as idm
 
 model = idm.{name}.from_pretrained("this folder or repository")
-op = idm.BlockCS((256, 256), ratio={ratio:g}, block_size={operator["block_size"]}, seed={operator["seed"]})
+op = {example}
 x_hat = model(op.A(x), op)  # x: (B, 1, 256, 256) in [0, 1]
 ```
 """
+
+
+def _operator_example(record: dict[str, Any], ratio: float) -> str:
+    """A line of Python that makes an operator such as the model was trained on."""
+    numbers = dict(record)
+    kind = numbers.pop("operator", "BlockCS")
+    if kind == "BlockCS":
+        numbers = {"ratio": ratio, "block_size": 32, "seed": 0} | numbers
+    elif "ratio" not in numbers and kind in ("Inpainting", "Hadamard", "MRI"):
+        numbers = {"ratio": ratio} | numbers
+    given = {name: value[0] if isinstance(value, list) and value else value for name, value in numbers.items()}
+    return f"idm.{kind}({', '.join(['(256, 256)', *(f'{name}={value!r}' for name, value in given.items())])})"

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import HfApi
 
 import idm_lib as idm
+from idm_lib.models.publishing import model_card
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -140,3 +141,19 @@ def test_what_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(idm.InputError, match="call push_to_hub"):
         model().save_pretrained(tmp_path / "new", push_to_hub=True)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_cards_example_runs_for_any_operator(tmp_path):
+    records = (
+        {"seed": 3},
+        {"operator": "MRI", "ratio": 0.25, "pattern": ["cartesian", "radial"]},
+        {"operator": "Inpainting", "pattern": "random"},
+        {"operator": "SuperResolution", "factor": 4, "kernel": "bicubic"},
+        {"operator": "ParallelBeamCT", "views": [30, 60], "max_iterations": 8},
+    )
+    for record in records:
+        model = idm.InvertibleDiffusion.named("tiny", steps=1, operator=record)
+        (line,) = (line for line in model_card(model).splitlines() if line.startswith("op = "))
+        op = eval(line.removeprefix("op = ").replace("256", "32"), {"idm": idm})
+        assert type(op).__name__ == record.get("operator", "BlockCS")
+        assert op.A(torch.rand(1, 1, 32, 32)).shape == (1, op.measurements)
