@@ -38,6 +38,13 @@ def test_the_page_draws_the_library_as_it_is(html):
     assert "arc up" not in layers.svg(edges)
 
 
+def test_the_api_page_has_every_public_name(html):
+    import idm_lib
+
+    ids = pages.Page(html / "book" / "api.html").ids
+    assert [name for name in idm_lib.__all__ if f"idm_lib.{name}" not in ids] == []
+
+
 GOOD = "<html><body><h1 id='top'>x</h1><a href='#top'>up</a><img src='a.webp' alt='a grey square'></body></html>"
 
 
