@@ -25,7 +25,7 @@ from source import duration
 
 OUT = ROOT / "_build"
 HTML = OUT / "html"
-PARTS = ("_config.yml", "_toc.yml", "book", "results", "idm_lib")
+PARTS = ("_config.yml", "_toc.yml", "CHANGELOG.md", "CITATION.cff", "book", "results", "idm_lib")
 UNREAD = ("__pycache__", "weights")  # parts of them that no page is made from
 
 
