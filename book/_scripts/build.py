@@ -25,17 +25,18 @@ from source import duration
 
 OUT = ROOT / "_build"
 HTML = OUT / "html"
-PARTS = ("_config.yml", "_toc.yml", "book", "results")
+PARTS = ("_config.yml", "_toc.yml", "CHANGELOG.md", "CITATION.cff", "book", "results", "idm_lib")
+UNREAD = ("__pycache__", "weights")  # parts of them that no page is made from
 
 
 def stage(target: Path, notebooks: Path) -> None:
-    """Copy what Sphinx needs into ``target``: the configuration, the prose, the results and ``notebooks``."""
+    """Copy what Sphinx needs into ``target``: what the pages are made from, and ``notebooks``."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns(*UNREAD))
         elif source.is_file():
             shutil.copy2(source, target / part)
     (target / "notebooks").mkdir()

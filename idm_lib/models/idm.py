@@ -48,8 +48,9 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         ladder: of ``levels``: the noise levels of the first and the last step before training.
         wired_steps, wired_blocks: reversible, or plain, at either level.
         v_steps: first value of the steps' wiring scalars, if not v.
-        block_channels, layers_per_block, attention, injectors, attention_heads, norm_groups, bottleneck_repeat,
-            noise_channels, v, v_range, one_pair, joined_injectors: see :class:`~idm_lib.models.config.UNetConfig`.
+        block_channels, layers_per_block, attention, injectors, attention_heads, norm_groups: as in
+            :class:`~idm_lib.models.config.UNetConfig`.
+        bottleneck_repeat, noise_channels, v, v_range, one_pair, joined_injectors: as there.
         image_mean, image_std, sigma_min, sigma_max: of the denoiser, unless the schedule is the paper's.
         ratios: lowest and highest γ trained for, for the record.
         operator: what it was trained on, for the record, as ``{"seed": 0, "block_size": 32}`` (of Φ).

@@ -149,7 +149,7 @@ class AffineCoupling(Coupling):
 
     Args:
         body: returns twice the stream's channels: (B, 2C, …), first the log-scales s, then the shifts t.
-        max_log_scale: bound on |s| (a scaled tanh), so that one link amplifies errors by at most its exponential.
+        max_log_scale: bound on s (by a scaled tanh), so that one link amplifies errors by at most its exponential.
 
     Raises:
         InputError: ``max_log_scale`` is not positive, or the body's result has the wrong number of channels.

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_scripts"))
+sys.path[:0] = [str(ROOT / "book" / "_scripts"), str(ROOT / "book" / "_ext")]
 
 import build  # noqa: E402
+import layers  # noqa: E402
 import pages  # noqa: E402
 import repo  # noqa: E402
 
@@ -28,6 +29,20 @@ def test_launch_buttons_are_left_out_while_there_is_no_address(html):
     if repo.repository_url() is None:
         for page in pages.read(html).values():
             assert not [a for a in page.links if "colab" in a or "mybinder" in a], page.path
+
+
+def test_the_page_draws_the_library_as_it_is(html):
+    edges = layers.imports(ROOT / "idm_lib")
+    text = (html / "book" / "architecture.html").read_text(encoding="utf-8")
+    assert layers.svg(edges) in text
+    assert "arc up" not in layers.svg(edges)
+
+
+def test_the_api_page_has_every_public_name(html):
+    import idm_lib
+
+    ids = pages.Page(html / "book" / "api.html").ids
+    assert [name for name in idm_lib.__all__ if f"idm_lib.{name}" not in ids] == []
 
 
 GOOD = "<html><body><h1 id='top'>x</h1><a href='#top'>up</a><img src='a.webp' alt='a grey square'></body></html>"

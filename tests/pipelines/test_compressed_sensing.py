@@ -180,6 +180,7 @@ def test_on_a_gpu():
 
 def test_progress_counts_images(capfd):
     pipe = idm.CompressedSensingPipeline(model())
+    pipe.set_progress_bar_config(disable=False)  # whatever TQDM_DISABLE says
     pipe([pixels()] * 3, batch_size=1)
     assert "3/3" in capfd.readouterr().err
     pipe.set_progress_bar_config(disable=True)
