@@ -15,15 +15,30 @@ _COMMANDS = ("reconstruct", "measure", "evaluate", "train", "plan", "bench")
 _ABOUT = """\
 Recover images from a fraction of their numbers.
 
-  idm reconstruct photo.jpg --ratio 0.1        measure a photo with a tenth of its numbers, and get it back
-  idm measure photo.jpg --out photo.npz        keep the measurements, with the operator that took them
-  idm reconstruct --measurements photo.npz     recover what was measured
-  idm evaluate --images DIR --ratio 0.1        the average quality over a folder of images
-  idm train --config prior-tiny --data DIR     train the diffusion prior
-  idm plan --model sd15 --batch 8              what a training step costs in memory and time
-  idm bench NAME                               repeat a recorded measurement
+An image is measured: each measurement is one sum over pixels, every pixel with a weight of its own. From far fewer
+measurements than pixels a model that knows what photographs look like gives the image back. Try it on a photo:
 
-Each command explains itself: idm COMMAND --help.
+  idm reconstruct photo.jpg --ratio 0.1
+
+This measures the photo with a tenth of its numbers, reconstructs it from them alone, and writes photo-comparison.png
+for you to look at. It prints the quality in decibels (about 25 rough, 30 good, 40 hard to tell from the photo), and
+what it predicted without the photo, from a few measurements that it held back.
+
+Then:
+
+  idm reconstruct photo.jpg --ratio 0.1 --method pinv    what the measurements show without a model
+  idm reconstruct photo.jpg --ratio 0.1 --method tv      what was best before there were networks
+  idm measure photo.jpg --ratio 0.1 --out photo.npz      keep the measurements, with the operator that took them
+  idm reconstruct --measurements photo.npz               recover what was measured; the photo is not needed
+  idm evaluate --images DIR --ratio 0.1                  the average quality over a folder of images
+  idm train --config tiny --data DIR                     train a model of your own; stop and resume at will
+  idm plan --model sd15 --batch 8 --budget-gib 15        what fits a GPU, counted without one
+  idm bench                                              repeat the book's recorded measurements
+
+A ratio is measurements per pixel, in (0, 1]. A model is a name that comes with the package (tiny, prior-tiny), a
+folder, or a hub id. The same --seed gives the same operator, and the same result.
+
+Each command explains itself: idm COMMAND --help. The book that goes with it begins with a photo, too.
 Exit codes: 0 all done, 1 some input could not be used, 2 the command line was wrong.
 """
 

@@ -1,5 +1,7 @@
 """The command line itself: help, exit codes, one-line errors."""
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -7,14 +9,40 @@ import sys
 import pytest
 
 from idm_lib.cli import main
+from idm_lib.cli.main import build_parser
+
+COMMANDS = ["reconstruct", "measure", "evaluate", "train", "plan", "bench"]
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "measure", "evaluate", "train", "plan", "bench"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command(capsys, command):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
     assert f"idm {command}" in capsys.readouterr().out
+
+
+def _help(capsys, *words):
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_every_example_of_the_help_is_a_command_line(capsys, command):
+    text = _help(capsys, *([command] if command else []))
+    examples = [re.split(r"\s{2,}", line.strip())[0] for line in text.splitlines() if line.startswith("  idm ")]
+    parsed = [build_parser().parse_args(shlex.split(example)[1:]).command for example in examples]
+    assert parsed
+    assert command in (None, parsed[0])
+
+
+def test_the_help_shows_every_command_and_fits_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    text = _help(capsys)
+    assert all(f"  idm {command} " in text for command in COMMANDS)
+    assert max(map(len, text.splitlines())) <= 120
+    assert len(text.splitlines()) <= 60
 
 
 @pytest.mark.parametrize(
