@@ -62,6 +62,7 @@ def main(argv: Sequence[str] = ()) -> int:
         if any(found[key] != record[key] for key in ("weights", "settings")):
             raise InputError("the record is of other weights or settings; measure it anew, without --add.")
         record["rows"] = found["rows"]
+        record["sources"] = [*found.get("sources", []), found["provenance"]]  # of the rows that are kept
     work = [(seed, name) for seed in options.seeds for name in options.variants]
     untouched: dict[Any, Any] = {}
     have = {(row["seed"], row["variant"]) for row in record["rows"]}
