@@ -4,6 +4,7 @@ A chapter imports this module as ``nb``: it chooses the tier, draws figures that
 dark pages, makes sliders that need no kernel, reads recorded results and checks the reader's exercises.
 """
 
+from idm_lib.notebook import diagrams
 from idm_lib.notebook.exercise import check
 from idm_lib.notebook.figures import figure, plots, say, table
 from idm_lib.notebook.images import show
@@ -11,6 +12,7 @@ from idm_lib.notebook.photos import PHOTOS, photo
 from idm_lib.notebook.preflight import Machine, preflight
 from idm_lib.notebook.records import recorded
 from idm_lib.notebook.sliders import compare, slider
+from idm_lib.notebook.steps import stepped
 from idm_lib.notebook.style import COLORS
 from idm_lib.notebook.tier import Tier, setup
 
@@ -21,6 +23,7 @@ __all__ = [
     "Tier",
     "check",
     "compare",
+    "diagrams",
     "figure",
     "photo",
     "plots",
@@ -30,5 +33,6 @@ __all__ = [
     "setup",
     "show",
     "slider",
+    "stepped",
     "table",
 ]

@@ -10,7 +10,7 @@ from idm_lib.notebook.images import img, side_by_side, to_pixels
 
 # Inline handlers rather than a script: they work in the static page, in JupyterLab and in Colab's frames alike,
 # and two sliders on a page cannot meet.
-_CHOOSE = (
+CHOOSE = (
     "var f=this.closest('figure'),v=this.value,l='';"
     "f.querySelectorAll('[data-k]').forEach(function(e){e.hidden=e.dataset.k!==v;if(!e.hidden)l=e.dataset.label});"
     "f.querySelector('output').textContent=l;this.setAttribute('aria-valuetext',l)"
@@ -61,7 +61,7 @@ def slider(
     bar = (
         f'<div class="nbf-bar"><span aria-hidden="true">{escape(name)}</span>'
         f'<input type="range" autocomplete="off" min="0" max="{len(frames) - 1}" step="1" value="{start}" '
-        f'aria-label="{escape(name)}" aria-valuetext="{first}" oninput="{_CHOOSE}"><output>{first}</output></div>'
+        f'aria-label="{escape(name)}" aria-valuetext="{first}" oninput="{CHOOSE}"><output>{first}</output></div>'
     )
     emit(wrap(bar + "".join(parts), caption, alt, "slider"))
 

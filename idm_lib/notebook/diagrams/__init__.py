@@ -1,0 +1,8 @@
+"""The book's stepped diagrams: each function returns frames for :func:`idm_lib.notebook.stepped`.
+
+What they show is taken from the objects that they are given, so a drawing cannot drift away from the code.
+"""
+
+from idm_lib.notebook.diagrams.link import coupling
+
+__all__ = ["coupling"]

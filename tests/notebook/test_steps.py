@@ -1,0 +1,155 @@
+"""Stepped diagrams: complete without a script, described for who cannot see them, and true to what they draw."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+import idm_lib as idm
+from idm_lib import notebook as nb
+from idm_lib.errors import InputError
+from idm_lib.notebook import steps, style
+from idm_lib.notebook.drawing import WIDTH, Canvas, Frame, number, typeset
+
+WORDS = {"name": "the trial", "caption": "What the reader should see here.", "alt": "Two boxes, one after another."}
+
+
+def coupling_frames():
+    return nb.diagrams.coupling(idm.WiredCoupling(lambda x: torch.relu(x) * 3 - 1, v=0.5), -2.0, 3.0)
+
+
+DIAGRAMS = {"coupling": coupling_frames}
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """What would be displayed."""
+    shown = []
+    monkeypatch.setattr(steps, "emit", lambda output, mimetype="text/html": shown.append(output))
+    return shown
+
+
+class _Elements(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict]:
+        return [a for t, a in self.found if t == tag]
+
+
+def plain(frame: Frame) -> str:
+    """The letters of a drawing, subscripts set back as digits, without the marks that move them."""
+    text = re.sub(r"<tspan dy=\"-[^>]*>\u200b</tspan>", "", frame.svg)
+    return re.sub(r"<[^>]*>", "", re.sub(r"</text>", "\n", text))
+
+
+def frames(count: int = 3) -> list[Frame]:
+    return [
+        Frame(Canvas(50).svg(f"An empty drawing, number {i}."), f"Title {i}", f"Words {i}.") for i in range(count)
+    ]
+
+
+def test_every_frame_is_there_and_the_first_is_shown(page):
+    nb.stepped(frames(), **WORDS)
+    elements = _Elements(page[0].html)
+    cells = [a for a in elements.all("div") if "data-k" in a]
+    assert [c["data-label"] for c in cells] == ["1 of 3", "2 of 3", "3 of 3"]
+    assert ["hidden" in c for c in cells] == [False, True, True]
+    (control,) = elements.all("input")
+    assert (control["type"], control["min"], control["max"], control["value"]) == ("range", "0", "2", "0")
+    assert control["aria-label"] == "the trial, step"
+    back, forth = elements.all("button")
+    assert (back["aria-disabled"], forth["aria-disabled"]) == ("true", "false")
+    assert all(len(b["aria-label"]) > 5 for b in (back, forth))
+
+
+def test_what_changes_is_announced_and_the_whole_is_described(page):
+    nb.stepped(frames(), **WORDS)
+    (stage,) = [a for a in _Elements(page[0].html).all("div") if a.get("class") == "nbf-stage"]
+    assert stage["aria-live"] == "polite"
+    assert stage["aria-label"] == WORDS["alt"]
+    for i in range(3):
+        assert f"Title {i}" in page[0].text
+        assert f"Words {i}." in page[0].text, "without a browser the words must tell it"
+
+
+def test_without_a_script_and_on_paper_nothing_is_hidden(page):
+    nb.stepped(frames(), **WORDS)
+    noscript = re.search(r"<noscript>(.*?)</noscript>", page[0].html)[1]
+    paper = re.search(r"@media print\{(.*?\}\})", page[0].html)[1]
+    for rules in (noscript, paper):
+        assert ".nbf-stage .nbf-frame[hidden]{grid-area:auto;visibility:visible" in rules
+        assert ".nbf-bar{display:none}" in rules
+
+
+def test_one_frame_or_no_words_are_refused(page):
+    with pytest.raises(InputError, match="at least two frames"):
+        nb.stepped(frames(1), **WORDS)
+    with pytest.raises(InputError, match="alt text"):
+        nb.stepped(frames(), **WORDS | {"alt": "steps.svg"})
+
+
+def test_subscripts_are_set_by_the_page():
+    assert typeset("x₁ < y₂") == "x<sub>1</sub> &lt; y<sub>2</sub>"
+    assert re.sub(r"<[^>]*>|\u200b", "", typeset("x₁₂ & 3", "tspan")) == "x12 &amp; 3"
+    down, up = re.findall(r'dy="([^"]+)"', typeset("x₁", "tspan"))
+    assert float(down) == -float(up), "what follows a subscript must be back on the line"
+
+
+@pytest.mark.parametrize(("value", "text"), [(-2.0, "−2"), (0.25, "0.25"), (-0.0, "0"), (1 / 3, "0.333")])
+def test_numbers_are_set_as_in_text(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize("name", DIAGRAMS)
+def test_every_drawing_can_be_read(name, page):
+    drawn = DIAGRAMS[name]()
+    nb.stepped(drawn, **WORDS)
+    assert not re.search(r"https?://|\bid=|url\(", page[0].html), "nothing is fetched, no names can meet"
+    assert len({frame.svg for frame in drawn}) == len(drawn), "a frame must differ from the others"
+    for frame in drawn:
+        assert 10 < len(frame.title + frame.words) < 330
+        (svg,) = _Elements(frame.svg).all("svg")
+        assert svg["role"] == "img"
+        assert len(svg["aria-label"]) > 25
+        assert svg["viewbox"].startswith(f"0 0 {WIDTH} ")
+        assert svg["fill"] == "currentColor"
+        for text in _Elements(frame.svg).all("text"):
+            assert float(text["font-size"]) >= 13
+            assert "fill" not in text, "letters take the page's own colour"
+        colors = set(re.findall(r"#[0-9a-f]{6}", frame.svg))
+        assert colors <= set(style.COLORS.values())
+
+
+@pytest.mark.parametrize(("v", "x1", "x2"), [(0.5, -2.0, 3.0), (0.25, 1.5, -4.0)])
+def test_the_coupling_s_numbers_are_the_link_s(v, x1, x2):
+    link = idm.WiredCoupling(lambda x: 2 * x + 1, v=v)
+    drawn = nb.diagrams.coupling(link, x1, x2)
+    y1, y2 = (float(y) for y in link(torch.tensor([x1]), torch.tensor([x2])))
+    assert y1 == pytest.approx((1 - v) * (2 * x1 + 1) + v * x2)
+    forward, solved, cut = (plain(drawn[i]) for i in (2, 6, 7))
+    for text in (forward, solved):
+        for line in (f"x1 = {number(x1)}", f"x2 = {number(x2)}", f"y1 = {number(y1)}", f"y2 = {number(y2)}"):
+            assert line in text
+    assert f"y1 = {number(2 * x1 + 1)}" in cut, "with v = 0, y1 is what F makes of x1"
+
+
+def test_the_coupling_shows_nothing_before_it_is_known():
+    texts = [plain(frame) for frame in coupling_frames()]
+    unknown = [set(re.findall(r"(\w+\d|F\(x1\)\n)\s?= \?", text)) for text in texts]
+    assert unknown[0] == {"y1", "y2"}
+    assert unknown[3] == {"x1", "x2", "F(x1)\n"}, "after the forward pass only the end is kept"
+    assert [len(u) for u in unknown[3:7]] == [3, 2, 1, 0], "one thing is found a frame"
+
+
+def test_a_coupling_without_a_v_or_without_an_inverse_is_refused():
+    with pytest.raises(InputError, match="expected a WiredCoupling"):
+        nb.diagrams.coupling(idm.AdditiveCoupling(torch.tanh), 1.0, 2.0)
+    with pytest.raises(InputError, match="depends on its input alone"):
+        nb.diagrams.coupling(idm.WiredCoupling(torch.rand_like), 1.0, 2.0)
