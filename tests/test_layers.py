@@ -24,7 +24,7 @@ def test_the_layers_are_those_of_the_design():
     assert layers.LAYERS == (
         ("cli", "notebook", "pipelines"),
         ("training", "evaluation"),
-        ("solvers",),
+        ("solvers", "export"),
         ("models",),
         ("diffusion",),
         ("memory",),

@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 LAYERS = (
     ("cli", "notebook", "pipelines"),
     ("training", "evaluation"),
-    ("solvers",),
+    ("solvers", "export"),
     ("models",),
     ("diffusion",),
     ("memory",),

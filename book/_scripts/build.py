@@ -26,7 +26,7 @@ from source import duration
 OUT = ROOT / "_build"
 HTML = OUT / "html"
 PARTS = ("_config.yml", "_toc.yml", "CHANGELOG.md", "CITATION.cff", "book", "results", "idm_lib")
-UNREAD = ("__pycache__", "weights")  # parts of them that no page is made from
+UNREAD = ("__pycache__",)  # parts of them that no page is made from
 
 
 def stage(target: Path, notebooks: Path) -> None:

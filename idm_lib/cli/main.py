@@ -10,7 +10,7 @@ from idm_lib import __version__
 from idm_lib.cli.arguments import Parser, UsageError
 from idm_lib.errors import InputError
 
-_COMMANDS = ("reconstruct", "measure", "evaluate", "train", "plan", "bench")
+_COMMANDS = ("reconstruct", "measure", "evaluate", "train", "plan", "bench", "demo")
 
 _ABOUT = """\
 Recover images from a fraction of their numbers.
@@ -23,6 +23,10 @@ measurements than pixels a model that knows what photographs look like gives the
 This measures the photo with a tenth of its numbers, reconstructs it from them alone, and writes photo-comparison.png
 for you to look at. It prints the quality in decibels (about 25 rough, 30 good, 40 hard to tell from the photo), and
 what it predicted without the photo, from a few measurements that it held back.
+
+To play with it, without typing anything more:
+
+  idm demo                                               a page in which the model runs, offline, in your browser
 
 Then:
 

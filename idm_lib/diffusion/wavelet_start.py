@@ -32,14 +32,19 @@ def wavelet_start(y: Tensor, op: Any, grey: Tensor, ratio: float) -> Tensor:
     """
     estimate = grey
     for _ in range(ITERATIONS):
-        residual = y - op.A(estimate)  # (B, M)
-        mse, noise_std = mse_of_residual(residual, op), getattr(op, "noise_std", 0.0)  # (B,)
-        variance = effective_variance(mse, ratio, noise_std).to(grey.dtype)  # (B,)
-        r = estimate + op.A_adjoint(residual).to(grey.dtype) / ratio  # (B, 1, H, W)
-        shrunk, slope = haar_shrink(r, variance)
-        slope = slope.clamp(0.0, 0.95)[:, None, None, None]
-        estimate = (shrunk - slope * r) / (1 - slope)
+        estimate = wavelet_iteration(estimate, y, op, ratio)
     return estimate
+
+
+def wavelet_iteration(estimate: Tensor, y: Tensor, op: Any, ratio: float | Tensor) -> Tensor:
+    """One iteration of :func:`wavelet_start`: from an estimate, (B, 1, H, W), to the next."""
+    residual = y - op.A(estimate)  # (B, M)
+    mse, noise_std = mse_of_residual(residual, op), getattr(op, "noise_std", 0.0)  # (B,)
+    variance = effective_variance(mse, ratio, noise_std).to(estimate.dtype)  # (B,)
+    r = estimate + op.A_adjoint(residual).to(estimate.dtype) / ratio  # (B, 1, H, W)
+    shrunk, slope = haar_shrink(r, variance)
+    slope = slope.clamp(0.0, 0.95)[:, None, None, None]
+    return (shrunk - slope * r) / (1 - slope)
 
 
 def shrinkage_start(y: Tensor, op: Any, grey: Tensor, ladder: tuple[float, float] = (0.15, 0.02)) -> Tensor:

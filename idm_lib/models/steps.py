@@ -115,9 +115,10 @@ class StateEvolutionStep(nn.Module):
         return out + beyond * (out - x)
 
 
-def ratio_of(op: Any, y: Tensor, x: Tensor) -> float:
-    """γ: the operator's ``true_ratio``, or M / (H·W) if it names none."""
-    return float(getattr(op, "true_ratio", y.shape[1] / math.prod(x.shape[1:])))
+def ratio_of(op: Any, y: Tensor, x: Tensor) -> float | Tensor:
+    """γ: the operator's ``true_ratio``, or M / (H·W) if it names none; a scalar tensor stays one, to be traced."""
+    ratio = getattr(op, "true_ratio", y.shape[1] / math.prod(x.shape[1:]))
+    return ratio if isinstance(ratio, Tensor) else float(ratio)
 
 
 def held(raw: Tensor, low: float, high: float) -> Tensor:

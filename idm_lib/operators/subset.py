@@ -81,12 +81,22 @@ def hold_back(op: BlockCS, fraction: float = 0.01, at_least: int = 32, seed: int
     Returns:
         ``(kept, held)``; with ``y = op.A(x)``, ``y[:, kept.indices]`` is what ``kept`` measures.
     """
+    kept, held = split_indices(op.measurements, fraction, at_least, seed)
+    return Subset(op, torch.from_numpy(kept)), Subset(op, torch.from_numpy(held))
+
+
+def split_indices(
+    total: int, fraction: float = 0.01, at_least: int = 32, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of ``total`` measurements :func:`hold_back` keeps, and which not: sorted, int64, without an operator.
+
+    Raises:
+        InputError: fraction outside (0, 1), or too few measurements to hold one back.
+    """
     if not 0 < fraction < 1:
         raise InputError(f"fraction must lie in (0, 1), as 0.01 for one in a hundred; got {fraction!r}.")
-    total = op.measurements
     count = min(max(math.ceil(fraction * total), at_least), total // 4)
     if count < 1:
         raise InputError(f"{total} measurements are too few to hold one back; expected at least 4.")
     order = np.random.RandomState([check_seed(seed), HELD_BACK]).permutation(total).astype(np.int64)
-    held, kept = np.sort(order[:count]), np.sort(order[count:])
-    return Subset(op, torch.from_numpy(kept)), Subset(op, torch.from_numpy(held))
+    return np.sort(order[count:]), np.sort(order[:count])

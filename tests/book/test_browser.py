@@ -1,54 +1,11 @@
 """Every built page in Chromium, without a network: as a reader on a train would have it."""
 
-import shutil
-
 import pytest
+from visit import Visit
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SKIPPED = {"genindex.html", "search.html"}  # the theme's own; opened, but they hold no prose
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium from the system; its absence is a failure, not a reason to skip."""
-    from playwright.sync_api import sync_playwright
-
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    assert path, "Chromium was not found; install it (apt-get install chromium)"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-class _Visit:
-    """One opened page and everything that went wrong on it."""
-
-    def __init__(self, context, path) -> None:
-        self.wrong: list[str] = []
-        self.page = context.new_page()
-        self.page.on("console", lambda m: m.type == "error" and self.wrong.append(f"console: {m.text}"))
-        self.page.on("pageerror", lambda e: self.wrong.append(f"script: {e}"))
-        self.page.on("requestfailed", lambda r: self.wrong.append(f"failed: {r.url}"))
-        self.page.on("request", self._asked)
-        self.page.goto(path.as_uri(), wait_until="load")
-        self.page.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise")
-        self.page.evaluate("async () => { if (window.MathJax && MathJax.startup) await MathJax.startup.promise }")
-
-    def _asked(self, request) -> None:
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            self.wrong.append(f"asked the network: {request.url}")
 
 
 def _pages(html):
@@ -66,7 +23,7 @@ def test_every_page(html, browser, width, theme):
     assert len(pages) >= 5
     faults = []
     for path in pages:
-        visit = _Visit(context, path)
+        visit = Visit(context, path)
         page = visit.page
         wrong = visit.wrong
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -93,7 +50,7 @@ def test_every_page(html, browser, width, theme):
 
 def test_mathematics_is_there_to_be_rendered(html, browser):
     context = browser.new_context(offline=True)
-    visit = _Visit(context, html / "notebooks" / "01_measuring.html")
+    visit = Visit(context, html / "notebooks" / "01_measuring.html")
     assert visit.page.locator("mjx-container").count() > 20
     assert visit.page.locator("mjx-container").first.bounding_box()["width"] > 3
     context.close()
@@ -105,7 +62,7 @@ def _sliders(html, browser, kind):
     for path in _pages(html):
         if f"nbf nbf-{kind}" not in path.read_text(encoding="utf-8"):
             continue
-        visit = _Visit(context, path)
+        visit = Visit(context, path)
         for index in range(visit.page.locator(f"figure.nbf-{kind}").count()):
             found += 1
             yield visit.page, visit.page.locator(f"figure.nbf-{kind}").nth(index)
@@ -264,7 +221,7 @@ def test_stepped_diagrams_show_every_frame_on_paper_and_without_scripts(html, br
 
 def test_hints_and_solutions_open(html, browser):
     context = browser.new_context(offline=True)
-    visit = _Visit(context, html / "notebooks" / "01_measuring.html")
+    visit = Visit(context, html / "notebooks" / "01_measuring.html")
     folds = visit.page.locator("details")
     assert folds.count() >= 6
     solution = folds.filter(has_text="Worked solution").first

@@ -11,7 +11,7 @@ import pytest
 from idm_lib.cli import main
 from idm_lib.cli.main import build_parser
 
-COMMANDS = ["reconstruct", "measure", "evaluate", "train", "plan", "bench"]
+COMMANDS = ["reconstruct", "measure", "evaluate", "train", "plan", "bench", "demo"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,20 @@
+"""A page opened in Chromium, and everything that goes wrong on it."""
+
+
+class Visit:
+    """One opened page and everything that went wrong on it."""
+
+    def __init__(self, context, path) -> None:
+        self.wrong: list[str] = []
+        self.page = context.new_page()
+        self.page.on("console", lambda m: m.type == "error" and self.wrong.append(f"console: {m.text}"))
+        self.page.on("pageerror", lambda e: self.wrong.append(f"script: {e}"))
+        self.page.on("requestfailed", lambda r: self.wrong.append(f"failed: {r.url}"))
+        self.page.on("request", self._asked)
+        self.page.goto(path.as_uri(), wait_until="load")
+        self.page.wait_for_function("!window.MathJax || !MathJax.startup || MathJax.startup.promise")
+        self.page.evaluate("async () => { if (window.MathJax && MathJax.startup) await MathJax.startup.promise }")
+
+    def _asked(self, request) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            self.wrong.append(f"asked the network: {request.url}")
