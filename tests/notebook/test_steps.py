@@ -19,7 +19,11 @@ def coupling_frames():
     return nb.diagrams.coupling(idm.WiredCoupling(lambda x: torch.relu(x) * 3 - 1, v=0.5), -2.0, 3.0)
 
 
-DIAGRAMS = {"coupling": coupling_frames}
+def passes_frames():
+    return nb.diagrams.passes(idm.ReversibleChain([idm.WiredCoupling(torch.tanh) for _ in range(4)]))
+
+
+DIAGRAMS = {"coupling": coupling_frames, "passes": passes_frames}
 
 
 @pytest.fixture
@@ -153,3 +157,31 @@ def test_a_coupling_without_a_v_or_without_an_inverse_is_refused():
         nb.diagrams.coupling(idm.AdditiveCoupling(torch.tanh), 1.0, 2.0)
     with pytest.raises(InputError, match="depends on its input alone"):
         nb.diagrams.coupling(idm.WiredCoupling(torch.rand_like), 1.0, 2.0)
+
+
+@pytest.mark.parametrize("links", [2, 3, 5])
+def test_the_passes_count_what_they_draw(links):
+    chain = idm.ReversibleChain([idm.WiredCoupling(torch.tanh) for _ in range(links)])
+    drawn = nb.diagrams.passes(chain)
+    for frame in drawn:
+        numbers = [int(n) for n in re.findall(r"\n(\d)$", plain(frame), flags=re.M)][-3:]
+        chips = [len(row) for row in _shelf(frame)]
+        assert numbers == chips
+    assert [len(_shelf(frame)[1]) for frame in drawn][-1] == 0
+    assert max(len(_shelf(frame)[1]) for frame in drawn) == 1
+    assert max(len(_shelf(frame)[2]) for frame in drawn) == links
+    assert f"up to {links}." in drawn[-1].words
+
+
+def _shelf(frame: Frame) -> list[list[str]]:
+    """The names in the three rows at the bottom of a drawing of the passes."""
+    lines = plain(frame).split("\n")
+    starts = [lines.index(words) for words in ("streams, gradients", "insides of bodies", "insides, if all stored")]
+    rows = [lines[a + 1 : b] for a, b in zip(starts, [*starts[1:], len(lines)], strict=True)]
+    return [[word for word in row if re.match(r"[xygF]\d", word)] for row in rows]
+
+
+def test_a_chain_that_does_not_fit_is_refused():
+    for links in (1, 6):
+        with pytest.raises(InputError, match="two to five links"):
+            nb.diagrams.passes(idm.ReversibleChain([idm.WiredCoupling(torch.tanh) for _ in range(links)]))

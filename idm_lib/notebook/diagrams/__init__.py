@@ -4,5 +4,6 @@ What they show is taken from the objects that they are given, so a drawing canno
 """
 
 from idm_lib.notebook.diagrams.link import coupling
+from idm_lib.notebook.diagrams.passes import passes
 
-__all__ = ["coupling"]
+__all__ = ["coupling", "passes"]
