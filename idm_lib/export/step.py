@@ -81,6 +81,7 @@ def step_program(model: InvertibleDiffusion, arrays: dict[str, Tensor], image_si
     weights = model.weights.detach().clone()  # (T, 4)
     weights[0, 2] = 0  # the last step takes D(r) as it is, which is δ = 0
     v = torch.stack([value.detach().clamp(*run.v_range) for value in run.v]).flip(0)  # (T, 1), row t − 1 is step t's
+    u = 1 - v if run.u is None else torch.stack([value.detach() for value in run.u]).flip(0)  # (T, 1)
     names, own_names = list(shared), list(own)
 
     def function(
@@ -93,6 +94,7 @@ def step_program(model: InvertibleDiffusion, arrays: dict[str, Tensor], image_si
         order: Tensor,
         inverse: Tensor,
         weights: Tensor,
+        u: Tensor,
         v: Tensor,
         merge: Tensor,
         *tensors: Tensor,
@@ -105,13 +107,12 @@ def step_program(model: InvertibleDiffusion, arrays: dict[str, Tensor], image_si
         op = MaskedBlocks(phi, order, inverse, mask, image_size)
         y = y * op.scale
         f = functional_call(step, parameters, (x1, y, op, op.A_adjoint(y), chosen(weights)))
-        share = chosen(v)
-        x1, x2 = (1 - share) * f + share * x2, x1
+        x1, x2 = chosen(u) * f + chosen(v) * x2, x1
         return x1, x2, range_null_step(x1 + merge * x2, y, op)
 
     grey = torch.full((1, 1, *image_size), float(config.image_mean))
     inputs = {"x1": grey, "x2": grey.clone(), "step": torch.zeros(1, dtype=torch.int32)}
-    fixed = {"weights": weights, "v": v, "merge": run.m.detach()}
+    fixed = {"weights": weights, "u": u, "v": v, "merge": run.m.detach()}
     return Program(
         function, inputs | example(arrays, image_size), fixed | shared | own, ["x1_next", "x2_next", "image"]
     )

@@ -48,6 +48,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         ladder: of ``levels``: the noise levels of the first and the last step before training.
         wired_steps, wired_blocks: reversible, or plain, at either level.
         v_steps: first value of the steps' wiring scalars, if not v.
+        free_steps: whether the steps' wiring has a learnable u in the place of 1 − v, as the paper's equation has it.
         block_channels, layers_per_block, attention, injectors, attention_heads, norm_groups: as in
             :class:`~idm_lib.models.config.UNetConfig`.
         bottleneck_repeat, noise_channels, v, v_range, one_pair, joined_injectors: as there.
@@ -78,6 +79,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         one_pair: bool = True,
         joined_injectors: bool = False,
         v_steps: float | None = None,
+        free_steps: bool = False,
         start: str = "grey",
         ladder: tuple[float, float] = (0.2, 0.02),
         image_mean: float = 0.5,
@@ -112,7 +114,11 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         )
         v_steps = v if v_steps is None else v_steps
         check_wiring(v_steps, tuple(v_range))
-        self.chain = WiredRun(steps, v_steps, tuple(v_range), name="steps") if wired_steps else PlainRun()
+        if free_steps and not wired_steps:
+            raise InputError("free_steps frees a scalar of wired steps; leave it out, or wire the steps.")
+        self.chain = (
+            WiredRun(steps, v_steps, tuple(v_range), name="steps", free=free_steps) if wired_steps else PlainRun()
+        )
         if schedule == "paper":
             self.alpha = nn.Parameter(torch.full((steps,), 0.5))  # α_1 … α_T
         else:

@@ -159,7 +159,7 @@ class DirectRun(WiredRun):
 
     def __init__(self, run: WiredRun) -> None:
         nn.Module.__init__(self)
-        self.s, self.m, self.v, self.v_range, self.name = run.s, run.m, run.v, run.v_range, run.name
+        self.s, self.m, self.v, self.u, self.v_range, self.name = run.s, run.m, run.v, run.u, run.v_range, run.name
 
     def forward(
         self, state: Tensor | Pair, bodies: Bodies, extras: Extras, memory: BlockMemory, stored: int = 0
@@ -168,9 +168,10 @@ class DirectRun(WiredRun):
         x1, x2 = state if self.s is None else (state, self.s * state)  # each (B, C, H, W)
         dtype = torch.promote_types(x1.dtype, x2.dtype)  # the streams': float32 where bodies run in half precision
         x1, x2 = x1.to(dtype), x2.to(dtype)
-        for body, side, raw in zip(bodies, extras, self.v, strict=True):
+        for i, (body, side, raw) in enumerate(zip(bodies, extras, self.v, strict=True)):
             v = raw + (raw.clamp(*self.v_range) - raw).detach()  # [1]
-            x1, x2 = (1 - v) * body(x1, *side).to(dtype) + v * x2, x1
+            u = 1 - v if self.u is None else self.u[i]
+            x1, x2 = u * body(x1, *side).to(dtype) + v * x2, x1
         return x1 + self.m * x2, (x1, x2)
 
 

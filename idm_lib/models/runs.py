@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from idm_lib.reversible import ATTENTION, DriftLog, ReversibleChain, WiredCoupling
+from idm_lib.reversible import ATTENTION, DriftLog, FreeCoupling, ReversibleChain, WiredCoupling
 
 Bodies = Sequence[nn.Module]
 Extras = Sequence[tuple[Any, ...]]
@@ -55,16 +55,31 @@ class WiredRun(nn.Module):
         v_range: bounds on the effective vᵢ.
         doubles: whether the run begins with one stream; otherwise it goes on with an earlier run's pair.
         name: for messages and drift logs.
+        free: whether each link has a uᵢ of its own in the place of 1 − vᵢ, where it begins.
     """
 
     def __init__(
-        self, links: int, v: float, v_range: tuple[float, float], doubles: bool = True, name: str = "run"
+        self,
+        links: int,
+        v: float,
+        v_range: tuple[float, float],
+        doubles: bool = True,
+        name: str = "run",
+        free: bool = False,
     ) -> None:
         super().__init__()
         self.s = nn.Parameter(torch.ones(1)) if doubles else None
         self.m = nn.Parameter(torch.zeros(1))
         self.v = nn.ParameterList([nn.Parameter(torch.full((1,), v)) for _ in range(links)])
+        self.u = nn.ParameterList([nn.Parameter(torch.full((1,), 1 - v)) for _ in range(links)]) if free else None
         self.v_range, self.name = v_range, name
+
+    def links(self, bodies: Bodies) -> list[WiredCoupling]:
+        """The bodies, wired by this run's scalars."""
+        if self.u is None:
+            return [WiredCoupling(body, v, self.v_range) for body, v in zip(bodies, self.v, strict=True)]
+        scalars = zip(bodies, self.v, self.u, strict=True)
+        return [FreeCoupling(body, v, self.v_range, u) for body, v, u in scalars]
 
     def forward(
         self, state: Tensor | Pair, bodies: Bodies, extras: Extras, memory: BlockMemory, stored: int = 0
@@ -81,7 +96,7 @@ class WiredRun(nn.Module):
         Returns:
             The merged stream, (B, C, H, W), and the pair.
         """
-        links = [WiredCoupling(body, v, self.v_range) for body, v in zip(bodies, self.v, strict=True)]
+        links = self.links(bodies)
         replay = ATTENTION if memory.keep_attention else ()
         pair = state if self.s is None else (state, self.s * state)
         cut = len(links) - stored

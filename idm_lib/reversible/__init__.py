@@ -9,6 +9,7 @@ from idm_lib.reversible.couplings import (
     widened_range,
 )
 from idm_lib.reversible.drift import DriftLog, DriftWarning
+from idm_lib.reversible.free_coupling import FreeCoupling
 from idm_lib.reversible.reconstruction import reconstruction_errors
 from idm_lib.reversible.replay import ATTENTION
 from idm_lib.reversible.rounding import AUTO, EXACT
@@ -22,6 +23,7 @@ __all__ = [
     "Coupling",
     "DriftLog",
     "DriftWarning",
+    "FreeCoupling",
     "ReversibleChain",
     "WiredCoupling",
     "reconstruction_errors",

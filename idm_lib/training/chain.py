@@ -31,6 +31,8 @@ class ChainTask:
         self.config = config
         if config.loss not in LOSSES:
             raise InputError(f"loss must be one of {', '.join(LOSSES)}; got {config.loss!r}.")
+        if config.optimiser.anneal_v and not config.model.get("wired_steps", True):
+            raise InputError("optimiser.anneal_v leads the scalars of wired steps; leave it out, or wire the steps.")
         self.memory = MemoryPolicy.named(config.memory)
         self._drift = DriftLog()
         self.operator = OperatorSource(config.measure, config.data.crop, config.seed)
@@ -59,10 +61,22 @@ class ChainTask:
         self, model: nn.Module, x: Tensor, step: int, settings: InvertibleDiffusion, part: slice = slice(None)
     ) -> Tensor:
         """The loss of a part of one batch x, (B, 1, h, w); the operator depends on the seed and the step."""
+        self._lead_v(settings, step)
         op, x = self.operator(step).to(x.device), x[part]
         logged = (step + 1) % self.config.log_every == 0  # watching costs little, on a GPU a wait for it
         y = op.measure(x, seed=(self.config.seed + step) % 2**32)  # noise, where the operator has some
         return self.distance(model(y, op, self.memory, self._drift if logged else None), x)
+
+    @torch.no_grad()
+    def _lead_v(self, model: InvertibleDiffusion, step: int) -> None:
+        """Put the steps' wiring scalars where this step's place in the run wants them, if they are not learned."""
+        last = self.config.optimiser.anneal_v
+        if last:
+            config = model.config
+            first = config.v if config.v_steps is None else config.v_steps
+            share = min(1.0, 2 * (step + 1) / self.config.steps)
+            for v in model.chain.v:
+                v.fill_(first + (last - first) * share)
 
     def distance(self, estimate: Tensor, x: Tensor) -> Tensor:
         """The chosen loss, a scalar, of two (B, 1, H, W)."""

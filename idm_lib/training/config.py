@@ -49,6 +49,9 @@ class OptimiserConfig:
         ema: decay of the averaged weights, which are what is validated and kept.
         schedule_lr: highest learning rate of a chain's few numbers, its schedule and its steps' wiring; 0 for ``lr``.
             A ladder of noise levels has a way to go where the network has none.
+        anneal_v: where the steps' wiring scalars end, which begin at the model's ``v_steps``: they are led there
+            evenly over the first half of the run, and then held (Dr²Net, Zhao et al., CVPR 2024, trains so). 0 for
+            scalars that are learned.
     """
 
     kind: str = "adam"
@@ -59,6 +62,7 @@ class OptimiserConfig:
     clip: float = 1.0
     ema: float = 0.999
     schedule_lr: float = 0.0
+    anneal_v: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,8 @@ class TrainConfig:
             )
         if not 0 <= rules.schedule_lr < math.inf:
             raise InputError(f"optimiser.schedule_lr must be at least 0; got {rules.schedule_lr}.")
+        if not 0 <= rules.anneal_v < 1:
+            raise InputError(f"optimiser.anneal_v must lie in [0, 1), and is 0 for none; got {rules.anneal_v}.")
 
     @classmethod
     def load(cls, source: str | Path, overrides: list[str] | None = None) -> Self:

@@ -76,6 +76,19 @@ def test_one_export_equals_the_model_at_every_ratio(model, exported, ratio):
     assert np.abs(images[0] - expected).max() > 1e-2  # the steps in between are other images
 
 
+def test_a_chain_with_u_apart_from_v_is_exported_too():
+    prior = idm.Denoiser.from_pretrained("prior-tiny")
+    model = idm.InvertibleDiffusion.from_prior(prior, steps=2, start="wavelets", free_steps=True).eval()
+    with torch.no_grad():
+        for i, u in enumerate(model.chain.u):
+            u.add_(0.03 * (i + 1))
+    op, x = idm.BlockCS(SIZE, 0.25), photo("camera", 128)[..., 20:84, 10:106]
+    exported = export(model, SIZE)
+    images = _run(exported, _filled(op, op.A(x), torch.arange(op.measurements), exported.settings["columns"]))
+    with torch.no_grad():
+        np.testing.assert_allclose(images[-1], model(op.A(x), op).numpy(), atol=1e-4)
+
+
 def test_the_exported_step_needs_no_more_bytes_than_the_shipped_weights(model, exported):
     weights = sum(p.numel() for p in model.parameters()) * 2  # float16, as shipped
     assert weights < len(exported.step) < 1.1 * weights

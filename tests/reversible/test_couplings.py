@@ -6,13 +6,14 @@ from engine_models import ConvBody, relative, streams
 from torch import nn
 
 import idm_lib as idm
-from idm_lib.reversible import AdditiveCoupling, AffineCoupling, WiredCoupling, widened_range
+from idm_lib.reversible import AdditiveCoupling, AffineCoupling, FreeCoupling, WiredCoupling, widened_range
 
 
 def couplings():
     torch.manual_seed(0)
     affine = nn.Conv2d(3, 6, 3, padding=1)
-    return [WiredCoupling(ConvBody(), v=0.3), AdditiveCoupling(ConvBody()), AffineCoupling(affine)]
+    wired = [WiredCoupling(ConvBody(), v=0.3), FreeCoupling(ConvBody(), v=0.3, u=0.8)]
+    return [*wired, AdditiveCoupling(ConvBody()), AffineCoupling(affine)]
 
 
 @pytest.mark.parametrize("coupling", couplings(), ids=lambda c: type(c).__name__)
@@ -35,13 +36,26 @@ def test_wired_is_the_papers_equation():
     assert y2 is x1
 
 
+def test_free_scalars_begin_tied_and_are_learned_apart():
+    free, tied = FreeCoupling(nn.Tanh(), v=0.25).double(), WiredCoupling(nn.Tanh(), v=0.25).double()
+    x1, x2 = streams(grad=False)
+    torch.testing.assert_close(free(x1, x2)[0], tied(x1, x2)[0])
+    (free(x1, x2)[0] * x2).sum().backward()
+    torch.testing.assert_close(free.u.grad, (torch.tanh(x1) * x2).sum()[None])
+    torch.testing.assert_close(free.v.grad, x2.square().sum()[None])
+    with pytest.raises(idm.InputError, match="one finite number"):
+        FreeCoupling(nn.Tanh(), u=float("nan"))
+    with pytest.raises(idm.InputError, match="one finite number"):
+        FreeCoupling(nn.Tanh(), u=nn.Parameter(torch.ones(2)))
+
+
 def test_fixed_weights_are_the_mixing():
     f, x2 = streams(grad=False)
-    for coupling in couplings()[:2]:
+    for coupling in couplings()[:3]:
         a, b = coupling.weights()
         torch.testing.assert_close(coupling.mix(f, x2), a * f + b * x2, rtol=1e-6, atol=1e-6)
         assert coupling.amplification() == pytest.approx(1 / b)
-    assert couplings()[2].weights() is None
+    assert couplings()[3].weights() is None
 
 
 def test_affine_amplification_bounds_its_inverse():

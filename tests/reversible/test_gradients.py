@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from idm_lib.reversible import AdditiveCoupling, AffineCoupling, ReversibleChain, WiredCoupling
+from idm_lib.reversible import AdditiveCoupling, AffineCoupling, FreeCoupling, ReversibleChain, WiredCoupling
 
 
 @pytest.mark.parametrize("memory", MODES)
@@ -27,6 +27,7 @@ def test_gradcheck_over_inputs_v_extras_and_parameters(memory):
 def test_gradcheck_of_the_other_couplings(memory):
     torch.manual_seed(0)
     links = [AffineCoupling(nn.Conv2d(2, 4, 3, padding=1)), AdditiveCoupling(ConvBody(2)), WiredCoupling(ConvBody(2))]
+    links.append(FreeCoupling(ConvBody(2), v=0.4, u=0.9))
     chain = ReversibleChain(links).double()
     x1, x2 = streams((1, 2, 3, 2))
 

@@ -104,6 +104,22 @@ def test_ratio_and_permutation_depend_on_the_step_alone(config):
     assert sum(op.ratio < 0.3 for op in drawn) == pytest.approx(100, abs=25)  # γ is
 
 
+def test_wiring_scalars_are_led_where_they_should_end(recipe, tmp_path):
+    config = TrainConfig.load(recipe, ["optimiser.anneal_v=0.4", "optimiser.ema=0.0", "model.v_steps=0.1"])
+    seen = {}
+
+    class Watched(ChainTask):
+        def loss(self, model, x, step, settings, part=slice(None)):
+            found = super().loss(model, x, step, settings, part)
+            seen[step] = [float(v.detach()) for v in settings.chain.v]
+            return found
+
+    train(Watched(config), config, tmp_path / "run")
+    assert seen == {step: pytest.approx([0.1 + 0.3 * min(1, (step + 1) / 3)] * 2) for step in range(6)}
+    with pytest.raises(idm.InputError, match="anneal_v leads"):
+        ChainTask(TrainConfig.load(recipe, ["optimiser.anneal_v=0.4", "model.wired_steps=false"]))
+
+
 def test_losses(config):
     x = torch.rand(3, 1, 4, 4, dtype=torch.float64)
     error = torch.tensor([0.1, 0.01, 0.001], dtype=torch.float64)[:, None, None, None].expand(x.shape)
@@ -124,6 +140,7 @@ def test_losses(config):
         ("optimiser.decay=steep", "optimiser.decay must be"),
         ("optimiser.weight_decay=0.1", "0 for adam"),
         ("measure.high=2.0", "measure needs"),
+        ("optimiser.anneal_v=1.5", "optimiser.anneal_v must lie"),
         ("model.colour=3", "model must hold arguments"),
         ("start=nowhere", "there are no weights at"),
         ("precision=fp8", "precision must be"),
