@@ -110,7 +110,7 @@ def rate(step: int, steps: int, peak: float, warmup: int) -> float:
     if step < warmup:
         return peak * (step + 1) / warmup
     progress = (step - warmup) / (steps - warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * progress))  # from 1 to 0
+    cosine = 0.5 * (1 + np.cos(np.pi * progress))  # from 1 to 0
     return peak * (0.01 + 0.99 * cosine)
 
 
