@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 import idm_lib as idm
-from benchmarks.provenance import write
+from benchmarks.provenance import read, write
 from benchmarks.solvers import weights_hash
 from idm_lib.evaluation import load_test_set, psnr, ssim
 from idm_lib.operators import operator_from_config
@@ -71,14 +71,21 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--calls", nargs="*", type=int, default=(6, 20, 100), help="of the zero-shot solvers")
     parser.add_argument("--test-set", default="Set11", help="what the images are called")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--models", nargs="*", choices=sorted({s.model for s in SETTINGS}), help="these alone; other rows are kept"
+    )
     options = parser.parse_args(argv)
     images, broken = load_test_set(options.images)
     if broken:
         raise idm.InputError(broken[0])
     photos = torch.cat([middle(images[name], options.size) for name in sorted(images)])  # (B, 1, s, s)
     held_out = CropSource(options.tune, 96, 12, 0).validation_crops(options.size)  # (12, 1, s, s)
+    kept = recorded_rows(options)
     rows: list[dict[str, Any]] = []
     for setting in SETTINGS:
+        if setting.label in kept:
+            rows += kept[setting.label]
+            continue
         op = operator_from_config({**setting.operator, "image_size": (options.size, options.size)})
         ways = zero_shot(setting, op, held_out, options)
         ways |= trained(setting, options.unets)
@@ -92,8 +99,28 @@ def main(argv: Sequence[str] = ()) -> int:
     payload = {"test_set": options.test_set, "size": options.size, "weights": weights_hash("prior-tiny")}
     payload |= {f"weights of {name}": weights_hash(name) for name in sorted(models)}
     payload |= {"operators": {setting.label: setting.operator for setting in SETTINGS}, "rows": rows}
+    if kept:
+        found = read("modalities")
+        payload["sources"] = [*found.get("sources", []), found["provenance"]]  # of the rows that are kept
     print(f"written: {write('modalities', payload, seed=options.seed)}")
     return 0
+
+
+def recorded_rows(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """The record's rows of each setting that is not measured anew; none unless ``--models`` chooses.
+
+    Raises:
+        InputError: the record is of other images, another size, or other weights than those that are here.
+    """
+    if not options.models:
+        return {}
+    found = read("modalities")
+    others = [setting for setting in SETTINGS if setting.model not in options.models]
+    same = {"test_set": options.test_set, "size": options.size, "weights": weights_hash("prior-tiny")}
+    same |= {f"weights of {setting.model}": weights_hash(setting.model) for setting in others}
+    if wrong := [key for key, value in same.items() if found.get(key) != value]:
+        raise idm.InputError(f"the record has another {wrong[0]}; measure everything anew, without --models.")
+    return {s.label: [row for row in found["rows"] if row["setting"] == s.label] for s in others}
 
 
 def zero_shot(setting: Setting, op: Any, held_out: Tensor, options: Any) -> dict[str, tuple[Way, dict[str, Any]]]:
