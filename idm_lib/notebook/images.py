@@ -99,11 +99,13 @@ def show(
     cells = []
     for index, each in enumerate(pixels):
         title = titles[index] if titles else ""
-        words = alt if len(pixels) == 1 else (f"{title}. {alt}" if index == 0 else title or f"image {index + 1}")
+        words = alt if len(pixels) == 1 else title or f"image {index + 1} of {len(pixels)}"
         line = f'<span class="nbf-title">{escape(title)}</span>' if title else ""
         cells.append(f'<div class="nbf-cell">{img(each, words, wide[index])}{line}</div>')
     # A row shrinks to 70 % before it wraps, so that three photographs stand side by side in a column of text; and it
     # wraps into halves, so that four are two and two, never three and one.
     most, half = max(wide), (len(pixels) + 1) // 2
     style = f"--n:{len(pixels)};--half:{half};--w:{0.7 * most:.0f}px;--m:{most}px"
-    emit(wrap(f'<div class="nbf-row" style="{style}">{"".join(cells)}</div>', caption, alt, "images"))
+    # The alternative text is of the whole row; each image of several is called by its title.
+    group = f' role="group" aria-label="{escape(alt)}"' if len(pixels) > 1 else ""
+    emit(wrap(f'<div class="nbf-row"{group} style="{style}">{"".join(cells)}</div>', caption, alt, "images"))

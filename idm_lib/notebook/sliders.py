@@ -24,7 +24,7 @@ def slider(
     *,
     name: str,
     caption: str,
-    alt: str,
+    alt: str | Sequence[str],
     start: int = 0,
     width: int | None = None,
 ) -> None:
@@ -35,14 +35,18 @@ def slider(
         labels: What each frame is, e.g. "γ = 10 %"; read out by screen readers as the slider moves.
         name: What the slider sets, e.g. "ratio".
         caption: What the reader should see.
-        alt: What is in the frames, for who cannot see them.
+        alt: What is in the frames, for who cannot see them; or one text for each frame.
         start: Index of the frame shown first.
         width: CSS pixels of a frame; None shows it at its own size, at least 200.
 
     Raises:
         InputError: If there are fewer than two frames, labels do not match, or words are missing.
     """
-    check_words(caption, alt)
+    alts = [alt] * len(frames) if isinstance(alt, str) else list(alt)
+    for words in alts:
+        check_words(caption, words)
+    if len(alts) != len(frames):
+        raise InputError(f"expected one alt text or {len(frames)}, got {len(alts)}; write one for each frame")
     if len(frames) < 2 or len(frames) != len(labels):
         raise InputError(
             f"expected at least two frames and a label for each, got {len(frames)} and {len(labels)}; match them"
@@ -55,7 +59,7 @@ def slider(
         hidden = "" if index == start else " hidden"
         parts.append(
             f'<div class="nbf-cell" data-k="{index}" data-label="{escape(label)}"{hidden}>'
-            f"{img(pixels, f'{name}: {label}. {alt}', width)}</div>"
+            f"{img(pixels, f'{name}: {label}. {alts[index]}', width)}</div>"
         )
     first = escape(labels[start])
     bar = (
@@ -63,7 +67,7 @@ def slider(
         f'<input type="range" autocomplete="off" min="0" max="{len(frames) - 1}" step="1" value="{start}" '
         f'aria-label="{escape(name)}" aria-valuetext="{first}" oninput="{CHOOSE}"><output>{first}</output></div>'
     )
-    emit(wrap(bar + "".join(parts), caption, alt, "slider"))
+    emit(wrap(bar + "".join(parts), caption, alts[start], "slider"))
 
 
 def compare(
