@@ -18,7 +18,8 @@ STREAM_1, STREAM_2 = COLORS["blue"], COLORS["green"]
 BODY, MEASURED = COLORS["orange"], COLORS["purple"]
 GRADIENT, INSIDE = COLORS["gold"], COLORS["grey"]
 
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_LOW, _DIGITS = "₀₁₂₃₄₅₆₇₈₉", "0123456789"
+_TO_DIGITS, _TO_LOW = str.maketrans(_LOW, _DIGITS), str.maketrans(_DIGITS, _LOW)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def typeset(text: str, tag: str = "sub") -> str:
     """
 
     def lowered(match: re.Match[str]) -> str:
-        digits = match[0].translate(_SUBSCRIPTS)
+        digits = match[0].translate(_TO_DIGITS)
         if tag == "sub":
             return f"<sub>{digits}</sub>"
         # What follows must go up again; at the end of a text an empty span does no harm.
@@ -149,3 +150,13 @@ class Canvas:
 def number(value: float) -> str:
     """Return a number as it is set in text: three digits, a real minus sign."""
     return f"{value + 0.0:.3g}".replace("-", "−")
+
+
+def low(index: int) -> str:
+    """Return a whole number in subscript digits, which :func:`typeset` understands."""
+    return str(index).translate(_TO_LOW)
+
+
+def many(count: int, thing: str) -> str:
+    """Return ``1 inside`` or ``3 insides``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

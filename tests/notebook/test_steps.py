@@ -23,7 +23,18 @@ def passes_frames():
     return nb.diagrams.passes(idm.ReversibleChain([idm.WiredCoupling(torch.tanh) for _ in range(4)]))
 
 
-DIAGRAMS = {"coupling": coupling_frames, "passes": passes_frames}
+def model_of(name="sd15", **changes):
+    with torch.device("meta"):
+        return idm.InvertibleDiffusion.named(name, **changes)
+
+
+DIAGRAMS = {
+    "coupling": coupling_frames,
+    "passes": passes_frames,
+    "sampler": lambda: nb.diagrams.sampler(model_of(wired_steps=False)),
+    "reversible sampler": lambda: nb.diagrams.reversible_sampler(model_of()),
+    "reversible sampler, tiny": lambda: nb.diagrams.reversible_sampler(model_of("tiny")),
+}
 
 
 @pytest.fixture
@@ -185,3 +196,53 @@ def test_a_chain_that_does_not_fit_is_refused():
     for links in (1, 6):
         with pytest.raises(InputError, match="two to five links"):
             nb.diagrams.passes(idm.ReversibleChain([idm.WiredCoupling(torch.tanh) for _ in range(links)]))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6])
+def test_the_chain_has_the_model_s_steps(steps):
+    drawn = nb.diagrams.sampler(model_of(steps=steps, wired_steps=False))
+    for frame in drawn:
+        text = plain(frame)
+        assert [f"step {t}\n" in text for t in range(8)] == [1 <= t <= steps for t in range(8)]
+        assert f"x{steps}\n" in text
+        assert "x̂\n" in text
+    counts = [re.search(r"in memory: (\d) (image|inside)", plain(frame)).groups() for frame in drawn]
+    assert counts[:3] == [("1", "image")] * 3
+    assert max(int(n) for n, kind in counts if kind == "inside") == steps
+    assert f"the peak {steps} inside" in drawn[-1].words
+
+
+@pytest.mark.parametrize(("name", "parts"), [("sd15", ["noise", "agree"]), ("tiny", ["agree", "denoise"])])
+def test_a_step_is_drawn_as_the_schedule_has_it(name, parts):
+    text = plain(nb.diagrams.sampler(model_of(name))[1])
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 6])
+def test_the_reversible_chain_counts_what_it_draws(steps):
+    drawn = nb.diagrams.reversible_sampler(model_of(steps=steps))
+    for frame in drawn:
+        insides, images = re.search(r"in memory: (\d) insides?, (\d) images", plain(frame)).groups()
+        filled = [
+            colors
+            for shape, colors in zip(*_shapes(frame), strict=True)
+            if float(shape["rx"]) == 12 and colors in (style.COLORS["blue"], style.COLORS["green"])
+        ]
+        assert len(filled) == int(images)
+        assert len(re.findall(r"inside of step \d", plain(frame))) == int(insides) <= 1
+    assert f"have {steps} insides" in drawn[2].words
+    assert f"{steps + 2} images" in plain(drawn[-1]), "a checkpoint keeps each"
+
+
+def _shapes(frame: Frame) -> tuple[list[dict], list[str]]:
+    """The boxes of a drawing that are there, and their colours."""
+    boxes = [a for a in _Elements(frame.svg).all("rect") if "stroke-dasharray" not in a]
+    return boxes, [a["stroke"] for a in boxes]
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(InputError, match="at most 6 steps"):
+        nb.diagrams.sampler(model_of(steps=7))
+    with pytest.raises(InputError, match="wired steps"):
+        nb.diagrams.reversible_sampler(model_of(wired_steps=False))

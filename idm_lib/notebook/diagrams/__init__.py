@@ -5,5 +5,7 @@ What they show is taken from the objects that they are given, so a drawing canno
 
 from idm_lib.notebook.diagrams.link import coupling
 from idm_lib.notebook.diagrams.passes import passes
+from idm_lib.notebook.diagrams.reversible_sampler import reversible_sampler
+from idm_lib.notebook.diagrams.sampler import sampler
 
-__all__ = ["coupling", "passes"]
+__all__ = ["coupling", "passes", "reversible_sampler", "sampler"]

@@ -2,7 +2,7 @@
 
 from idm_lib.errors import InputError
 from idm_lib.notebook.diagrams.plan import GRADIENTS, INSIDE, STREAMS, Held, Moment, most, training_step
-from idm_lib.notebook.drawing import BODY, GRADIENT, STREAM_1, STREAM_2, Canvas, Frame
+from idm_lib.notebook.drawing import BODY, GRADIENT, STREAM_1, STREAM_2, Canvas, Frame, low, many
 from idm_lib.notebook.drawing import INSIDE as GREY
 from idm_lib.reversible import ReversibleChain
 
@@ -26,7 +26,7 @@ def passes(chain: ReversibleChain) -> list[Frame]:
         raise InputError(f"expected a chain of two to five links, got {n}; draw a shorter one")
     moments = training_step(n, "invert")
     plain = training_step(n, "store")
-    last, before = f"F{_low(n)}", f"F{_low(n - 1)}"
+    last, before = f"F{low(n)}", f"F{low(n - 1)}"
     deep = 16 * n
     told = {
         ("start", 0): ("A pair of streams goes in.", "Nothing else is in memory yet."),
@@ -59,8 +59,8 @@ def passes(chain: ReversibleChain) -> list[Frame]:
         ),
         ("differentiate", 1): (
             "Back at the start.",
-            f"At no moment was there more than {_many(most(moments, INSIDE))}; plain backpropagation held up to "
-            f"{most(plain, INSIDE)}. With {deep} links: {most(training_step(deep, 'invert'), INSIDE)} against "
+            f"At no moment was there more than {many(most(moments, INSIDE), 'inside')}; plain backpropagation held "
+            f"up to {most(plain, INSIDE)}. With {deep} links: {most(training_step(deep, 'invert'), INSIDE)} against "
             f"{most(training_step(deep, 'store'), INSIDE)}.",
         ),
     }
@@ -99,7 +99,7 @@ def _draw(n: int, moment: Moment, seen: Moment, plain: Moment) -> str:
         inside = Held(INSIDE, k)
         if inside in moment.held:
             canvas.box(x, 78, 36, 62, GREY, state=state(inside), round_by=3)
-        canvas.box(x, 78, 27, 36, BODY, f"F{_low(k)}", state="there", round_by=3)
+        canvas.box(x, 78, 27, 36, BODY, f"F{low(k)}", state="there", round_by=3)
         if k > n - done:
             canvas.box(x, 154, 22, 22, GRADIENT, "∇", round_by=3)
     for place in range(n + 1):
@@ -136,7 +136,7 @@ def _way(canvas: Canvas, moment: Moment, pitch: float) -> None:
 
 def _name(one: Held, moment: Moment) -> str:
     """Behind the link that is being undone, the streams are called y."""
-    name = _NAMES.get(one.kind, f"F{_low(one.at)}")
+    name = _NAMES.get(one.kind, f"F{low(one.at)}")
     undone = moment.doing in ("evaluate", "rebuild") and one.at == moment.link
     return name.replace("x", "y") if undone else name
 
@@ -159,11 +159,3 @@ def _shelf(canvas: Canvas, moment: Moment, plain: Moment) -> None:
                 164 + 33 * i, y, 29, 24, _COLORS[one.kind], label, round_by=12 if one.kind != INSIDE else 3, size=14
             )
         canvas.text(336, y, str(len(held)), anchor="end", bold=True)
-
-
-def _low(number: int) -> str:
-    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
-
-
-def _many(number: int) -> str:
-    return "one inside" if number == 1 else f"{number} insides"

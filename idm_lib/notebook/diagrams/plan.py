@@ -84,7 +84,8 @@ def training_step(links: int, memory: str) -> list[Moment]:
             note("evaluate", k, known, k, here)
             if memory == "invert":
                 note("rebuild", k, _pair(k - 1), k, here)
-        note("differentiate", k, stored(k - 1), k - 1, insides(k - 1))
+        # With everything stored, what is needed of a stream is part of an inside.
+        note("differentiate", k, () if memory == "store" else stored(k - 1), k - 1, insides(k - 1))
     return moments
 
 
