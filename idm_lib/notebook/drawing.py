@@ -94,16 +94,20 @@ class Canvas:
             width, height: its size.
             color: of its edge and, tinted, of its ground.
             words: a line or several.
-            state: ``there``; ``new``, with a thick edge; or ``gone``, dashed and empty.
+            state: ``there``; ``new``, with a thick edge; ``gone``, dashed and empty; ``full``, without
+                a tint; or ``plain``, a mere frame.
             round_by: radius of the corners.
             size: of the letters.
         """
-        ground = {"there": 0.16, "new": 0.3, "gone": 0.0}[state]
-        edge = {"there": 'stroke-width="1.8"', "new": 'stroke-width="3.6"', "gone": 'stroke-width="1.4"'}[state]
-        dashes = ' stroke-dasharray="4 3.5"' if state == "gone" else ""
+        ground = {"there": 0.16, "new": 0.3, "gone": 0.0, "full": 1.0, "plain": 0.0}[state]
+        edge = 'stroke-width="1.8"'
+        if state == "new":
+            edge = 'stroke-width="3.6"'
+        elif state == "gone":
+            edge = 'stroke-width="1.4" stroke-dasharray="4 3.5"'
         self.parts.append(
             f'<rect x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width:g}" height="{height:g}" '
-            f'rx="{round_by:g}" fill="{color}" fill-opacity="{ground}" stroke="{color}" {edge}{dashes}/>'
+            f'rx="{round_by:g}" fill="{color}" fill-opacity="{ground}" stroke="{color}" {edge}/>'
         )
         lines = [words] if isinstance(words, str) else list(words)
         for i, line in enumerate(lines):

@@ -9,6 +9,7 @@ from torch import nn
 import idm_lib as idm
 from idm_lib.errors import InputError
 from idm_lib.memory import Meter
+from idm_lib.notebook.diagrams.levels import parts_of, two_level_step
 from idm_lib.notebook.diagrams.plan import GRADIENTS, INSIDE, STREAMS, evaluations, most, training_step
 
 LINKS = 5
@@ -83,3 +84,41 @@ def test_what_cannot_be_planned_is_refused():
         training_step(0, "store")
     with pytest.raises(InputError, match="store, checkpoint or invert"):
         training_step(3, "forget")
+
+
+def small(**changes):
+    return idm.InvertibleDiffusion(block_channels=(16, 32), norm_groups=8, attention_heads=2, **changes)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, "all"])
+@pytest.mark.parametrize("steps", [2, 3])
+def test_each_step_is_evaluated_as_often_as_the_plan_says(steps, kept):
+    model, policy = small(steps=steps), idm.MemoryPolicy(keep_steps=kept, keep_attention=False)
+    op = idm.BlockCS(image_size=(32, 32), ratio=0.1)
+    its = model.unet.down_blocks[0].injectors[0]  # each step has one of its own; step t the one with number t − 1
+    with Meter({f"step {t}": its[t - 1] for t in range(1, steps + 1)}) as meter:
+        model(op.A(torch.zeros(1, 1, 32, 32)), op, memory=policy).sum().backward()
+    counted = [meter.counts().evaluations[f"step {t}"] for t in range(steps, 0, -1)]
+    assert list(two_level_step(steps, policy)[-1].runs) == counted
+
+
+def test_the_parts_are_the_model_s():
+    with torch.device("meta"):
+        model = idm.InvertibleDiffusion.named("sd15")
+    encoder, decoder = parts_of(model)
+    assert sum(part.links for part in encoder + decoder) == 37
+    names = [name for name, _ in model.unet.named_modules()]
+    for name, kind in (("down", "downsamplers.0"), ("up", "upsamplers.0")):
+        there = sum(n.endswith(kind) for n in names)
+        assert sum(part.name == name for part in encoder + decoder) == there == 1
+    resnets = sum(len(block.resnets) for block in (*model.unet.down_blocks, *model.unet.up_blocks))
+    wired = sum(same for block in model.unet.down_blocks for same in block.same_width)
+    wired += sum(len(block.resnets) - 1 for block in model.unet.up_blocks)
+    assert sum(part.name == "resnet" for part in encoder + decoder) == resnets - wired
+
+
+def test_two_levels_of_another_kind_are_refused():
+    with pytest.raises(InputError, match="checkpointed steps and inverted blocks"):
+        two_level_step(3, idm.MemoryPolicy.paper())
+    with torch.device("meta"), pytest.raises(InputError, match="wired blocks"):
+        parts_of(small(wired_blocks=False))

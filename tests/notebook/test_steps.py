@@ -33,6 +33,8 @@ DIAGRAMS = {
     "passes": passes_frames,
     "sampler": lambda: nb.diagrams.sampler(model_of(wired_steps=False)),
     "reversible sampler": lambda: nb.diagrams.reversible_sampler(model_of()),
+    "two levels": lambda: nb.diagrams.two_levels(model_of(), idm.MemoryPolicy.lean()),
+    "two levels, all kept": lambda: nb.diagrams.two_levels(model_of(), idm.MemoryPolicy.fast()),
     "reversible sampler, tiny": lambda: nb.diagrams.reversible_sampler(model_of("tiny")),
 }
 
@@ -246,3 +248,26 @@ def test_what_cannot_be_drawn_is_refused():
         nb.diagrams.sampler(model_of(steps=7))
     with pytest.raises(InputError, match="wired steps"):
         nb.diagrams.reversible_sampler(model_of(wired_steps=False))
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(3, 1), (3, 0), (4, 2), (2, "all")])
+def test_the_two_levels_count_what_they_draw(steps, kept):
+    model = model_of(steps=steps)
+    drawn = nb.diagrams.two_levels(model, idm.MemoryPolicy(keep_steps=kept))
+    dots = 0
+    for frame in drawn[3:]:
+        images, pairs = re.search(r"level 1 keeps (\d) image.*level 2 keeps (\d+) pair", plain(frame), re.S).groups()
+        boxes, colors = _shapes(frame)
+        assert sum(float(b["rx"]) == 11 for b in boxes) == int(images)
+        full = [c for b, c in zip(boxes, colors, strict=True) if float(b["rx"]) == 5.5]
+        assert len(full) in (2 * int(pairs), 0 if "inside step" not in plain(frame) else 12)
+        dots = max(dots, len(full))
+    assert dots == 2 * 6, "a pair for each run"
+    k = steps if kept == "all" else kept
+    assert f"{3 * steps - k}/{steps} = 3 − {k}/{steps}" in drawn[-1].words
+    assert f"run {3 - (k >= steps)} ×" in plain(drawn[-1])
+
+
+def test_two_levels_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="at most 4 steps"):
+        nb.diagrams.two_levels(model_of(steps=5), idm.MemoryPolicy.lean())

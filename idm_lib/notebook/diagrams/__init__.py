@@ -7,5 +7,6 @@ from idm_lib.notebook.diagrams.link import coupling
 from idm_lib.notebook.diagrams.passes import passes
 from idm_lib.notebook.diagrams.reversible_sampler import reversible_sampler
 from idm_lib.notebook.diagrams.sampler import sampler
+from idm_lib.notebook.diagrams.two_levels import two_levels
 
-__all__ = ["coupling", "passes", "reversible_sampler", "sampler"]
+__all__ = ["coupling", "passes", "reversible_sampler", "sampler", "two_levels"]

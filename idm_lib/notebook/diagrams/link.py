@@ -26,6 +26,8 @@ def coupling(link: WiredCoupling, x1: float, x2: float) -> list[Frame]:
     if not isinstance(link, WiredCoupling):
         raise InputError(f"expected a WiredCoupling, got {type(link).__name__}; the diagram draws its v")
     a, v = link.weights()
+    if abs(a + v - 1) > 1e-6:
+        raise InputError(f"expected shares 1 − v and v, got {a:.4g} and {v:.4g}; the diagram draws one number, v")
     given = torch.tensor([[x1], [x2]], dtype=torch.float64)
     with torch.no_grad():
         f = float(link.body(given[0]))
