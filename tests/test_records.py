@@ -44,6 +44,16 @@ def test_the_record_is_of_the_weights_that_ship():
     assert load("solvers")["weights"] == weights_hash("prior-tiny")
 
 
+def test_every_solver_s_row_was_measured_by_a_run_that_the_record_names():
+    record = load("solvers")
+    runs = [*record["sources"], record["provenance"]]
+    dates = [run["date"] for run in runs]
+    assert dates == sorted(dates)
+    first, *added = (sum(row["measured"] <= date for row in record["rows"]) for date in dates)
+    assert first == sum(not row["added"] for row in record["rows"])
+    assert added == list(range(first + 1, len(record["rows"]) + 1)), "each later run added a row"
+
+
 def test_predicted_psnr_lies_in_its_interval_nine_times_in_ten():
     record = load("solvers")
     cases = record["calibration"]

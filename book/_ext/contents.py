@@ -1,7 +1,8 @@
-"""Sphinx directive ``chapters``: cards for every chapter, made from the notebooks' own metadata."""
+"""Chapters: directive ``chapters``, a card for each from the notebooks' own metadata; and their numbers in titles."""
 
 import json
 import re
+import sys
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,9 @@ from typing import Any, ClassVar
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_scripts"))
+from source import duration
 
 
 class Chapters(Directive):
@@ -30,9 +34,19 @@ class Chapters(Directive):
                 f'<a href="../notebooks/{path.stem}.html"><span class="n">{path.stem[:2]}</span>'
                 f'<span class="t">{escape(title[1] if title else path.stem)}</span>'
                 f"<span>{escape(head['question'])}</span>"
-                f'<span class="c">{max(1, round(tiny["seconds"]))} s and {tiny["gib"]:.1f} GiB on a CPU</span></a>'
+                f'<span class="c">{duration(max(1, tiny["seconds"]))} and {tiny["gib"]:.1f} GiB on a CPU</span></a>'
             )
         return [nodes.raw("", f'<div class="chapter-cards">{"".join(cards)}</div>', format="html")]
+
+
+def number_title(app: Sphinx, doctree: nodes.document) -> None:
+    """Put a chapter's number, that of its file, before its title: on its page, in the sidebar, in previous and next.
+
+    The notebook itself has no number in its heading, so that a chapter is numbered in one place.
+    """
+    match = re.fullmatch(r"notebooks/(\d\d)_\w+", app.env.docname)
+    if match and (title := next(iter(doctree.findall(nodes.title)), None)) is not None:
+        title.insert(0, nodes.Text(f"{match[1]} · "))
 
 
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -44,7 +58,8 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], d
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive."""
+    """Register the directive and the two hooks."""
     app.add_directive("chapters", Chapters)
+    app.connect("doctree-read", number_title, priority=100)  # before Sphinx collects the titles
     app.connect("html-page-context", drop_thebe, priority=900)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "1", "env_version": 2, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,8 +19,19 @@ class Recorded(dict):
 
     @property
     def provenance(self) -> str:
-        """Machine, commit, date, versions and seed in one line."""
-        known = self.get("provenance", {})
+        """Machine, commit, date, versions and seed of the last run in one line; and of each run before it, if any.
+
+        A commit that ends in ``+changes`` was run with changes that were not yet committed.
+        """
+        runs = [self.get("provenance", {}), *self.get("sources", [])]
+        if len(runs) == 1:
+            return self._line(runs[0])
+        earlier = [{k: run[k] for k in ("date", "commit", "command") if k in run} for run in runs[1:]]
+        return f"Added last: {self._line(runs[0])}. Earlier: {'. '.join(map(self._line, earlier))}"
+
+    @staticmethod
+    def _line(known: dict[str, Any]) -> str:
+        """One run's provenance."""
         parts = []
         for key, value in known.items():
             if isinstance(value, dict):

@@ -25,6 +25,21 @@ def test_every_chapter_has_its_page_and_its_card(html):
         assert f"../notebooks/{name}.html" in intro.links
 
 
+def test_a_page_its_sidebar_and_its_neighbours_number_chapters_as_their_files_do(html):
+    import re
+
+    for name in repo.chapters():
+        number, title = name[:2], repo.chapter_title(repo.load(name))
+        text = (html / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+        assert re.search(r"<h1>([^<]+)<", text)[1] == f"{number} · {title}"
+        shown = re.findall(r'href="(?:\.\./notebooks/)?(\d\d)_\w+\.html"[^>]*>\s*(?:<[^>]+>\s*)*(\d\d) · ', text)
+        assert {number for number, _ in shown} >= {other[:2] for other in repo.chapters() if other != name}
+        assert all(file == said for file, said in shown)
+    cards = re.findall(r'class="n">(\d\d)</span><span class="t">([^<]+)<', (html / "book" / "intro.html").read_text())
+    assert [number for number, _ in cards] == [name[:2] for name in repo.chapters()]
+    assert not any("·" in title for _, title in cards)
+
+
 def test_launch_buttons_are_left_out_while_there_is_no_address(html):
     if repo.repository_url() is None:
         for page in pages.read(html).values():

@@ -122,6 +122,12 @@ def test_recorded_results_show_where_they_come_from(tmp_path, monkeypatch):
     assert found["psnr"] == 29.4
     assert found.provenance == "date: 2026-01-02; commit: abc; versions: torch 2"
     assert "results/run.json" in found._repr_html_()
+    earlier = {"date": "2026-01-01", "commit": "ab", "command": "idm bench", "versions": {"torch": "2"}}
+    (tmp_path / "run.json").write_text(json.dumps(record | {"sources": [earlier]}))
+    assert nb.recorded("run").provenance == (
+        "Added last: date: 2026-01-02; commit: abc; versions: torch 2. "
+        "Earlier: date: 2026-01-01; commit: ab; command: idm bench"
+    )
     with pytest.raises(InputError, match="provenance"):
         nb.recorded("bare")
     with pytest.raises(InputError, match="bare, run, got 'other'"):
