@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import idm_lib as idm
+from idm_lib import notebook as nb
 from idm_lib.operators import dot_test, operator_from_config, pseudo_inverse_test
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +57,16 @@ def test_the_chapter_can_be_assembled():
     kinds = [cell.metadata.get("idm") for cell in notebook.cells]
     assert "exercise 06.1 stub" in kinds
     assert [cell.cell_type for cell in notebook.cells][:2] == ["markdown", "code"]
+
+
+def test_the_diagram_can_be_stepped_through(capsys):
+    chain = idm.ReversibleChain([idm.WiredCoupling(torch.tanh) for _ in range(3)])
+    frames = _code("def along")["along"](chain)
+    assert [frame.svg.count("stroke-dasharray") for frame in frames] == [2, 1, 0]
+    nb.stepped(
+        frames, name="a chain", caption="A stream on its way.", alt="Three boxes, of which more and more are full."
+    )
+    assert "Bodies that have run: 3 of 3." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md"])
