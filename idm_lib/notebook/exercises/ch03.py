@@ -374,7 +374,7 @@ EXERCISES = (
         ),
         solution=reverse_eta,
         check=_check_eta,
-        hint="Set the two factors before ε̂ equal and solve for η.",
+        hint="Set the two factors before ε equal and solve for η.",
         wrong=(_always_one, _forgets_the_square, _kept_instead),
     ),
 )
