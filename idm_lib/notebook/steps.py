@@ -32,9 +32,8 @@ _STYLE = (
     ".nbf-steps .nbf-bar output{white-space:nowrap}"
     "@media (prefers-reduced-motion:no-preference){.nbf-frame{transition:opacity .18s}"
     ".nbf-frame[hidden]{opacity:0;transition:none}}"
-    f"@media print{{.nbf-steps{{break-inside:auto!important}}{_ALL}}}"
+    f"@media print,(scripting:none){{.nbf-steps{{break-inside:auto!important}}{_ALL}}}"
     "</style>"
-    f"<noscript><style>{_ALL}</style></noscript>"
 )
 _STEP = (
     f"{CHOOSE};var m=this.max;f.querySelectorAll('button').forEach(function(b)"
