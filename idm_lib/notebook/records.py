@@ -21,13 +21,15 @@ class Recorded(dict):
     def provenance(self) -> str:
         """Machine, commit, date, versions and seed of the last run in one line; and of each run before it, if any.
 
-        A commit that ends in ``+changes`` was run with changes that were not yet committed.
+        A commit that ends in ``+changes`` is explained: it was run with changes that were not yet committed.
         """
         runs = [self.get("provenance", {}), *self.get("sources", [])]
+        changed = any(str(run.get("commit", "")).endswith("+changes") for run in runs)
+        note = ". (+changes: with changes that were not yet committed)" if changed else ""
         if len(runs) == 1:
-            return self._line(runs[0])
+            return self._line(runs[0]) + note
         earlier = [{k: run[k] for k in ("date", "commit", "command") if k in run} for run in runs[1:]]
-        return f"Added last: {self._line(runs[0])}. Earlier: {'. '.join(map(self._line, earlier))}"
+        return f"Added last: {self._line(runs[0])}. Earlier: {'. '.join(map(self._line, earlier))}{note}"
 
     @staticmethod
     def _line(known: dict[str, Any]) -> str:

@@ -128,6 +128,8 @@ def test_recorded_results_show_where_they_come_from(tmp_path, monkeypatch):
         "Added last: date: 2026-01-02; commit: abc; versions: torch 2. "
         "Earlier: date: 2026-01-01; commit: ab; command: idm bench"
     )
+    (tmp_path / "run.json").write_text(json.dumps({"provenance": {"commit": "abc+changes"}}))
+    assert nb.recorded("run").provenance.endswith("abc+changes. (+changes: with changes that were not yet committed)")
     with pytest.raises(InputError, match="provenance"):
         nb.recorded("bare")
     with pytest.raises(InputError, match="bare, run, got 'other'"):
