@@ -22,7 +22,7 @@ STAMP := $(VENV)/.installed$(patsubst %,-%,$(filter-out recorded,$(DEPENDENCIES)
 QUIET  := IDM_TIER=tiny TQDM_DISABLE=1 HF_HUB_OFFLINE=1 PYTHONWARNINGS=ignore TOKENIZERS_PARALLELISM=false
 ONE    := OMP_NUM_THREADS=1
 
-.PHONY: help install book html test lint unit notebooks lab bench clean distclean notebook notebook-source rerun dist readme
+.PHONY: help install book html test lint unit notebooks lab bench clean distclean notebook notebook-source rerun dist links readme
 
 help:  ## list the commands
 	@echo "A Tenth of the Numbers: the book and the library"
@@ -78,6 +78,9 @@ rerun: $(STAMP)  ## execute every chapter again and commit them [RECORD=1 repeat
 
 dist: $(STAMP)  ## sdist and wheel in dist/, checked, and the wheel tried out offline
 	@$(BIN)/python .ci/dist.py
+
+links: $(STAMP)  ## ask every server that the book links to whether the page is still there (needs a network)
+	@$(BIN)/python book/_scripts/links.py
 
 readme: $(STAMP)  ## bring the README's table of chapters up to date
 	@$(BIN)/python book/_scripts/readme.py

@@ -67,17 +67,20 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str], *, caption: str)
     number = re.compile(r"^[−+-]?[\d.]")
     right = [bool(rows) and all(number.match(str(row[column])) for row in rows) for column in range(len(header))]
 
-    def cells(kind: str, row: Sequence[Any]) -> str:
-        scope = ' scope="col"' if kind == "th" else ""
-        return "".join(
-            f"<{kind}{scope}{' class=n' if flush else ''}>{escape(str(cell))}</{kind}>"
-            for cell, flush in zip(row, right, strict=True)
-        )
+    def one(cell: Any, flush: bool, head: bool) -> str:
+        kind = ' scope="col"' if head and str(cell) else ""  # a corner that is empty heads nothing
+        tag = "th" if kind else "td"
+        return f"<{tag}{kind}{' class=n' if flush else ''}>{escape(str(cell))}</{tag}>"
 
-    head = f"<thead><tr>{cells('th', header)}</tr></thead>"
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    def cells(row: Sequence[Any], head: bool = False) -> str:
+        return "".join(one(cell, flush, head) for cell, flush in zip(row, right, strict=True))
+
+    head = f"<thead><tr>{cells(header, head=True)}</tr></thead>"
+    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
     text = "\n".join(" | ".join(map(str, row)) for row in [header, *rows])
-    grid = f'<div class="nbf-scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+    # Where it is wider than the page it scrolls, by arrow keys too, and then it needs a name.
+    scroll = f'<div class="nbf-scroll" tabindex="0" role="group" aria-label="{escape(caption)}">'
+    grid = f"{scroll}<table>{head}<tbody>{body}</tbody></table></div>"
     html = wrap(grid, caption, "", "table").html
     emit(Html(html, f"{caption}\n{text}"))
 

@@ -1,28 +1,18 @@
 """Every built page in Chromium, without a network: as a reader on a train would have it."""
 
 import pytest
-from visit import Visit
+from visit import OWN_COLOURS, Visit, pages
 
 pytestmark = pytest.mark.browser
-
-SKIPPED = {"genindex.html", "search.html"}  # the theme's own; opened, but they hold no prose
-
-
-def _pages(html):
-    return [
-        p
-        for p in sorted(html.rglob("*.html"))
-        if "_static" not in p.relative_to(html).parts and p.name != "index.html"
-    ]
 
 
 @pytest.mark.parametrize(("width", "theme"), [(360, "light"), (360, "dark"), (1600, "light"), (1600, "dark")])
 def test_every_page(html, browser, width, theme):
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, offline=True)
-    pages = _pages(html)
-    assert len(pages) >= 5
+    paths = pages(html)
+    assert len(paths) >= 5
     faults = []
-    for path in pages:
+    for path in paths:
         visit = Visit(context, path)
         page = visit.page
         wrong = visit.wrong
@@ -40,7 +30,7 @@ def test_every_page(html, browser, width, theme):
         )
         if rendered < sources or errors:
             wrong.append(f"{sources} formulas, {rendered} rendered, {errors} with errors")
-        if path.name not in SKIPPED and page.evaluate("document.documentElement.dataset.theme") != theme:
+        if path.name not in OWN_COLOURS and page.evaluate("document.documentElement.dataset.theme") != theme:
             wrong.append(f"is not in its {theme} colours")
         faults += [f"{path.relative_to(html)}: {w}" for w in wrong]
         page.close()
@@ -59,7 +49,7 @@ def test_mathematics_is_there_to_be_rendered(html, browser):
 def _sliders(html, browser, kind):
     context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
     found = 0
-    for path in _pages(html):
+    for path in pages(html):
         if f"nbf nbf-{kind}" not in path.read_text(encoding="utf-8"):
             continue
         visit = Visit(context, path)

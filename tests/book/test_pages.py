@@ -69,19 +69,43 @@ GOOD = "<html><body><h1 id='top'>x</h1><a href='#top'>up</a><img src='a.webp' al
         (GOOD, None),
         (GOOD.replace("alt='a grey square'", ""), "no alt text"),
         (GOOD.replace("a grey square", "a.webp"), "no alt text"),
+        (GOOD + "<svg role='img'></svg>", "no alt text"),
         (GOOD.replace("a.webp", "b.webp"), "b.webp is missing"),
         (GOOD.replace("#top", "#bottom"), "whose place does not exist"),
         (GOOD.replace("#top", "other.html"), "which does not exist"),
         (GOOD.replace("<h1", "<script src='https://cdn.example/x.js'></script><h1"), "from elsewhere"),
         (GOOD.replace("<h1", "<link rel='stylesheet' href='//cdn.example/x.css'><h1"), "from elsewhere"),
         (GOOD + "x" * pages.MAX_PAGE_BYTES, "a page may have"),
+        (GOOD + "x" * (pages.MAX_PAGE_BYTES - 100), "a page may have"),  # only with its picture
     ],
 )
 def test_the_checker_finds_each_fault(tmp_path, text, complaint):
     (tmp_path / "index.html").write_text(text)
-    (tmp_path / "a.webp").write_bytes(b"")
+    (tmp_path / "a.webp").write_bytes(b"x" * 200)
     found = pages.problems(tmp_path)
     assert (found == []) if complaint is None else (len(found) == 1 and complaint in found[0])
+
+
+@pytest.mark.parametrize(
+    "alt", [None, "", "  ", "image", "Figure", "figure 3", "an image", "The picture.", "…", "12"]
+)
+def test_words_that_say_nothing(alt):
+    assert pages.says_nothing(alt)
+
+
+@pytest.mark.parametrize(
+    "alt", ["a.webp", "../_images/01_12_0.png", "_images/8f3a", "photo_of_the_day", "my photo.JPG"]
+)
+def test_the_name_of_a_file_says_nothing(alt):
+    assert pages.says_nothing(alt)
+    assert pages.says_nothing("Teaser", "../_static/teaser.webp")
+
+
+@pytest.mark.parametrize(
+    "alt", ["portrait", "MRI", "T1", "mask 1", "u at t = 3", "stream 2", "A⁺y", "after: 30.2 dB"]
+)
+def test_words_that_say_something(alt):
+    assert not pages.says_nothing(alt, "data:image/webp;base64,AAAA")
 
 
 def test_no_pages_is_a_fault(tmp_path):

@@ -1,5 +1,18 @@
 """A page opened in Chromium, and everything that goes wrong on it."""
 
+from pathlib import Path
+
+OWN_COLOURS = {"genindex.html", "search.html"}  # pages of the theme's own, without prose; they follow no theme
+
+
+def pages(html: Path) -> list[Path]:
+    """Every page of the book; the one that only forwards to the first is left out."""
+    return [
+        p
+        for p in sorted(html.rglob("*.html"))
+        if "_static" not in p.relative_to(html).parts and p.name != "index.html"
+    ]
+
 
 class Visit:
     """One opened page and everything that went wrong on it."""

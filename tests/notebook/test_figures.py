@@ -199,6 +199,15 @@ def test_table_is_a_table(page):
     elements = _Elements(page[0].html)
     assert [a.get("scope") for a in elements.all("th")] == ["col", "col"]
     assert [a.get("class") for a in elements.all("td")] == [None, "n", None, "n"]
+    assert elements.all("div")[0]["aria-label"] == WORDS["caption"]
+    assert elements.all("div")[0]["tabindex"] == "0", "who has no mouse scrolls it too"
+
+
+def test_an_empty_corner_heads_nothing(page):
+    nb.table([["a", "1"]], ["", "n"], caption=WORDS["caption"])
+    elements = _Elements(page[0].html)
+    assert len(elements.all("th")) == 1
+    assert len(elements.all("td")) == 3
 
 
 def test_nothing_is_fetched_from_anywhere(page):
