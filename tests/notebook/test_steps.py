@@ -262,7 +262,7 @@ def test_the_two_levels_count_what_they_draw(steps, kept):
         dots = max(dots, len(full))
     assert dots == 2 * 6, "a pair for each run"
     k = steps if kept == "all" else kept
-    assert f"{3 * steps - k}/{steps} = 3 − {k}/{steps}" in drawn[-1].words
+    assert f"{3 * steps - k}/{steps} = 3 − {k}/{steps}" in drawn[-1].words.replace("\u00a0", " ")
     assert f"run {3 - (k >= steps)} ×" in plain(drawn[-1])
 
 

@@ -85,6 +85,7 @@ def _training(steps: int, policy: MemoryPolicy, runs: int) -> list[_Shot]:
     states = {(state.doing, state.link): state for state in two_level_step(steps, policy)}
     kept = policy.kept_steps(steps)
     end, counts = states["invert", 1], states["invert", 1].runs
+    share = f"{sum(counts)}/{steps} = 3 − {kept}/{steps}".replace(" ", "\u00a0")  # on one line
     most = max(len(state.ends) for state in states.values())
     ahead, back = "training: ↓ forward", "training: ↑ back"
 
@@ -150,8 +151,8 @@ def _training(steps: int, policy: MemoryPolicy, runs: int) -> list[_Shot]:
     shots.append(
         _Shot(
             "Count.",
-            f"A layer was computed {' + '.join(map(str, counts))} times: {sum(counts)}/{steps} = 3 − {kept}/{steps} "
-            f"a step. Never were more than {many(most * runs, 'pair')} in memory: those of {many(most, 'step')}.",
+            f"A layer was computed {' + '.join(map(str, counts))} times: {share} a step. "
+            f"Never were more than {many(most * runs, 'pair')} in memory: those of {many(most, 'step')}.",
             end,
             back,
             notes=tuple(" + ".join(_DOINGS[d] for d, k in states if k == link) for link in range(1, steps + 1)),
