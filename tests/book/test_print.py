@@ -20,7 +20,7 @@ LOOK = """(screenOnly) => {
     const ground = getComputedStyle(e).backgroundColor;
     if (!['rgb(255, 255, 255)', 'rgba(0, 0, 0, 0)'].includes(ground)) wrong.push(`${name(e)} is on ${ground}`);
   }
-  const article = document.querySelector('.bd-article');
+  const article = document.querySelector('.bd-article') || document.querySelector('main');
   if (!shown(article) || !shown(article.querySelector('h1'))) wrong.push('has no title');
   for (const e of article.querySelectorAll('p, li, td, th, figcaption, h1, h2, h3, .highlight span, .nbf-title')) {
     const ink = getComputedStyle(e).color, [r, g, b] = ink.match(/[\\d.]+/g).map(Number);
