@@ -101,6 +101,6 @@ def compare(
         f'<div class="nbf-wipe">{img(right, f"{labels[1]}. {alt}", width)}{img(left, f"{labels[0]}. {alt}", width)}'
         f'<input type="range" autocomplete="off" min="0" max="100" step="1" value="50" '
         f'aria-label="wipe: {escape(names)}" oninput="{_WIPE}"><i></i></div>'
-        f'<span class="nbf-title">{escape(names)}: drag, or use the arrow keys</span>'
+        f'<span class="nbf-title">{escape(names)}<span class="nbf-how">: drag, or use the arrow keys</span></span>'
     )
     emit(wrap(body, caption, alt, "compare"))

@@ -24,7 +24,7 @@ from idm_lib.operators.random import check_seed, orthonormal_matrix, pixel_permu
 class BlockCS(LinearOperator):
     """Permuted block compressed sensing: y = (P x) Φ, block by block.
 
-    P shuffles the image's own H·W pixels. The shuffled pixels are cut into blocks of N = ``block_size``²,
+    P shuffles the image's own H·W pixels. The shuffled pixels are cut into blocks of N = block_size²,
     and each block is multiplied by the first q = ⌈γN⌉ columns of one random orthonormal N × N matrix. What is
     left over at the end, n′ < N pixels, is measured by ⌈γn′⌉ columns of an orthonormal n′ × n′ matrix of its
     own. So A Aᵀ = I and A⁺ = Aᵀ at every image size, and M / (H·W) is as close to γ as whole numbers allow.

@@ -94,8 +94,10 @@ def _findings(page, path):
         page.emulate_media(color_scheme=theme)
         if path.name not in OWN_COLOURS:
             page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
-        page.locator(".bd-article").first.evaluate(
-            "(text, seen) => text.style.visibility = seen ? '' : 'hidden'", with_text
+        page.evaluate(
+            "seen => document.querySelectorAll('.bd-article').forEach("
+            "text => { text.style.visibility = seen ? '' : 'hidden' })",
+            with_text,
         )
         wrong = page.evaluate(RUN, options)
         if with_text:

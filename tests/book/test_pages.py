@@ -1,5 +1,6 @@
 """The built pages without a browser, and the checker that looks at them."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def test_the_api_page_has_every_public_name(html):
 
     ids = pages.Page(html / "book" / "api.html").ids
     assert [name for name in idm_lib.__all__ if f"idm_lib.{name}" not in ids] == []
+
+
+def test_no_markup_is_left_in_the_api_page(html):
+    text = re.sub(r"<[^>]+>", "", (html / "book" / "api.html").read_text(encoding="utf-8").partition("<main")[2])
+    assert re.findall(r".{0,40}``.{0,40}|.{0,20}:(?:class|func|meth|mod):`.{0,40}", text) == []
 
 
 GOOD = "<html><body><h1 id='top'>x</h1><a href='#top'>up</a><img src='a.webp' alt='a grey square'></body></html>"
