@@ -99,6 +99,8 @@ def main() -> int:
             for line in lines:
                 address = line.split(": ")[0]
                 print(f"       {line}\n         in {', '.join(links[address])}")
+    if links and not sorted_["answers"]:
+        print("Not one answers; is this machine online?", file=sys.stderr)
     return 1 if sorted_["dead"] else 0
 
 

@@ -90,3 +90,16 @@ def test_the_book_s_own_links_are_collected(html):
     assert dois
     assert {d for d in dois if f"https://doi.org/{d}" not in found} == set()
     assert any(page.startswith("notebooks/") for pages in found.values() for page in pages)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"), [("working", 0, "1 answers"), ("broken", 1, "in book/cite.html")]
+)
+def test_the_report(monkeypatch, capsys, status, code, said):
+    monkeypatch.setattr(links, "build", lambda **_: 0)
+    monkeypatch.setattr(links, "collect", lambda html: {"https://a.example/": ["book/cite.html"]})
+    monkeypatch.setattr(links, "ask", lambda found: {"https://a.example/": (status, "404 Client Error")})
+    assert links.main() == code
+    told = capsys.readouterr()
+    assert said in told.out
+    assert ("online?" in told.err) == bool(code)
