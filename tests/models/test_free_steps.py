@@ -35,8 +35,8 @@ def test_it_begins_as_the_tied_chain_and_has_one_number_more_a_step():
     with torch.no_grad():
         torch.testing.assert_close(free(y, op), tied(y, op), rtol=0, atol=1e-7)  # 1 − v is rounded to float32
         assert float((moved(free)(y, op) - tied(y, op)).abs().max()) > 1e-3
-    count = lambda model: sum(p.numel() for p in model.parameters())  # noqa: E731
-    assert count(free) == count(tied) + 3
+    tied_count, free_count = (sum(p.numel() for p in model.parameters()) for model in (tied, free))
+    assert free_count == tied_count + 3
 
 
 def test_every_policy_gives_the_same_gradients_also_to_u():

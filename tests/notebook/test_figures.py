@@ -3,11 +3,11 @@
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
+from elements import Elements
 from PIL import Image
 
 from idm_lib import notebook as nb
@@ -25,19 +25,6 @@ def page(monkeypatch):
     for module in (figures, images, sliders):
         monkeypatch.setattr(module, "emit", lambda output, mimetype="text/html": shown.append(output))
     return shown
-
-
-class _Elements(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def all(self, tag: str) -> list[dict]:
-        return [a for t, a in self.found if t == tag]
 
 
 def _decode(uri: str) -> np.ndarray:
@@ -82,14 +69,14 @@ def test_a_batch_is_refused(shape):
 def test_small_images_keep_every_pixel(page):
     values = np.random.RandomState(1).randint(0, 256, (16, 16), dtype=np.uint8)
     nb.show(values / 255, **WORDS)
-    (image,) = _Elements(page[0].html).all("img")
+    (image,) = Elements(page[0].html).all("img")
     assert np.array_equal(_decode(image["src"])[..., 0], values)
 
 
 def test_photographs_stay_close(page):
     photo = nb.photo("camera")
     nb.show(photo, **WORDS)
-    (image,) = _Elements(page[0].html).all("img")
+    (image,) = Elements(page[0].html).all("img")
     error = _decode(image["src"])[..., 0] / 255.0 - photo[0, 0].numpy()
     assert np.sqrt((error**2).mean()) < 0.03
     assert len(image["src"]) < 60_000
@@ -97,7 +84,7 @@ def test_photographs_stay_close(page):
 
 def test_show_describes_every_image(page):
     nb.show([GREY, GREY / 2], ["left", "right"], **WORDS)
-    elements = _Elements(page[0].html)
+    elements = Elements(page[0].html)
     assert [a["alt"] for a in elements.all("img")] == ["left", "right"]
     row = elements.all("div")[0]
     assert (row["role"], row["aria-label"]) == ("group", WORDS["alt"])
@@ -109,7 +96,7 @@ def test_show_describes_every_image(page):
 @pytest.mark.parametrize(("number", "half"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
 def test_images_of_a_row_share_its_tracks_and_wrap_into_halves(number, half, page):
     nb.show([GREY[..., :50], *[GREY] * (number - 1)], width=160, **WORDS)
-    row, *cells = (a for a in _Elements(page[0].html).all("div"))
+    row, *cells = (a for a in Elements(page[0].html).all("div"))
     assert row["style"] == f"--n:{number};--half:{half};--w:112px;--m:160px"
     assert len(cells) == number
     assert not any("style" in cell for cell in cells), "a cell with a width of its own breaks the row's tracks"
@@ -120,7 +107,7 @@ def test_images_of_a_row_share_its_tracks_and_wrap_into_halves(number, half, pag
 
 def test_a_row_is_as_wide_as_its_widest_picture_needs(page):
     nb.show([torch.zeros(100, 300), GREY], **WORDS)
-    assert _Elements(page[0].html).all("div")[0]["style"] == "--n:2;--half:1;--w:210px;--m:300px"
+    assert Elements(page[0].html).all("div")[0]["style"] == "--n:2;--half:1;--w:210px;--m:300px"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +121,7 @@ def test_alt_text_that_says_nothing_is_refused(alt, page):
 def test_slider_holds_every_frame_and_shows_one(page):
     frames = [torch.full((64, 64), level) for level in (0.0, 0.5, 1.0)]
     nb.slider(frames, ["dark", "grey", "bright"], name="level", start=1, **WORDS)
-    elements = _Elements(page[0].html)
+    elements = Elements(page[0].html)
     cells = [a for a in elements.all("div") if "data-k" in a]
     assert [c["data-label"] for c in cells] == ["dark", "grey", "bright"]
     assert ["hidden" in c for c in cells] == [True, False, True]
@@ -148,7 +135,7 @@ def test_slider_holds_every_frame_and_shows_one(page):
 
 def test_slider_joins_images_of_one_height(page):
     nb.slider([[GREY, GREY], [GREY / 2, GREY]], ["a", "b"], name="x", **WORDS)
-    assert _decode(_Elements(page[0].html).all("img")[0]["src"]).shape == (120, 206, 3)
+    assert _decode(Elements(page[0].html).all("img")[0]["src"]).shape == (120, 206, 3)
     with pytest.raises(InputError, match="one height"):
         nb.slider([[GREY, GREY[..., :60, :]], [GREY, GREY]], ["a", "b"], name="x", **WORDS)
 
@@ -156,7 +143,7 @@ def test_slider_joins_images_of_one_height(page):
 def test_slider_may_describe_each_frame(page):
     own = ["A grey square, and nothing on it.", "The same square, in half as bright a grey."]
     nb.slider([GREY, GREY / 2], ["a", "b"], name="x", caption=WORDS["caption"], alt=own)
-    assert [a["alt"] for a in _Elements(page[0].html).all("img")] == [f"x: a. {own[0]}", f"x: b. {own[1]}"]
+    assert [a["alt"] for a in Elements(page[0].html).all("img")] == [f"x: a. {own[0]}", f"x: b. {own[1]}"]
     with pytest.raises(InputError, match="one alt text or 2"):
         nb.slider([GREY, GREY / 2], ["a", "b"], name="x", caption=WORDS["caption"], alt=own[:1])
 
@@ -169,7 +156,7 @@ def test_slider_refuses_what_does_not_match(frames, labels, start, page):
 
 def test_compare_puts_one_over_the_other(page):
     nb.compare(GREY, GREY / 2, ("grey", "dark"), **WORDS)
-    elements = _Elements(page[0].html)
+    elements = Elements(page[0].html)
     assert len(elements.all("img")) == 2
     assert elements.all("input")[0]["aria-label"] == "wipe: grey on the left, dark on the right"
     with pytest.raises(InputError, match="one size"):
@@ -196,7 +183,7 @@ def test_figure_follows_the_page_and_shares_no_identifier(page):
 
 def test_table_is_a_table(page):
     nb.table([["pinv", "6.8"], ["sparse", "19.0"]], ["method", "PSNR, dB"], caption=WORDS["caption"])
-    elements = _Elements(page[0].html)
+    elements = Elements(page[0].html)
     assert [a.get("scope") for a in elements.all("th")] == ["col", "col"]
     assert [a.get("class") for a in elements.all("td")] == [None, "n", None, "n"]
     assert elements.all("div")[0]["aria-label"] == WORDS["caption"]
@@ -205,7 +192,7 @@ def test_table_is_a_table(page):
 
 def test_an_empty_corner_heads_nothing(page):
     nb.table([["a", "1"]], ["", "n"], caption=WORDS["caption"])
-    elements = _Elements(page[0].html)
+    elements = Elements(page[0].html)
     assert len(elements.all("th")) == 1
     assert len(elements.all("td")) == 3
 

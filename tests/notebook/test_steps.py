@@ -1,10 +1,10 @@
 """Stepped diagrams: complete without a script, described for who cannot see them, and true to what they draw."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 import torch
+from elements import Elements
 
 import idm_lib as idm
 from idm_lib import notebook as nb
@@ -47,19 +47,6 @@ def page(monkeypatch):
     return shown
 
 
-class _Elements(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def all(self, tag: str) -> list[dict]:
-        return [a for t, a in self.found if t == tag]
-
-
 def plain(frame: Frame) -> str:
     """The letters of a drawing, subscripts set back as digits, without the marks that move them."""
     text = re.sub(r"<tspan dy=\"-[^>]*>\u200b</tspan>", "", frame.svg)
@@ -74,7 +61,7 @@ def frames(count: int = 3) -> list[Frame]:
 
 def test_every_frame_is_there_and_the_first_is_shown(page):
     nb.stepped(frames(), **WORDS)
-    elements = _Elements(page[0].html)
+    elements = Elements(page[0].html)
     cells = [a for a in elements.all("div") if "data-k" in a]
     assert [c["data-label"] for c in cells] == ["1 of 3", "2 of 3", "3 of 3"]
     assert ["hidden" in c for c in cells] == [False, True, True]
@@ -88,7 +75,7 @@ def test_every_frame_is_there_and_the_first_is_shown(page):
 
 def test_what_changes_is_announced_and_the_whole_is_described(page):
     nb.stepped(frames(), **WORDS)
-    (stage,) = [a for a in _Elements(page[0].html).all("div") if a.get("class") == "nbf-stage"]
+    (stage,) = [a for a in Elements(page[0].html).all("div") if a.get("class") == "nbf-stage"]
     assert stage["aria-live"] == "polite"
     assert stage["aria-label"] == WORDS["alt"]
     for i in range(3):
@@ -130,12 +117,12 @@ def test_every_drawing_can_be_read(name, page):
     assert len({frame.svg for frame in drawn}) == len(drawn), "a frame must differ from the others"
     for frame in drawn:
         assert 10 < len(frame.title + frame.words) < 330
-        (svg,) = _Elements(frame.svg).all("svg")
+        (svg,) = Elements(frame.svg).all("svg")
         assert svg["role"] == "img"
         assert len(svg["aria-label"]) > 25
         assert svg["viewbox"].startswith(f"0 0 {WIDTH} ")
         assert svg["fill"] == "currentColor"
-        for text in _Elements(frame.svg).all("text"):
+        for text in Elements(frame.svg).all("text"):
             assert float(text["font-size"]) >= 13
             assert "fill" not in text, "letters take the page's own colour"
         colors = set(re.findall(r"#[0-9a-f]{6}", frame.svg))
@@ -237,7 +224,7 @@ def test_the_reversible_chain_counts_what_it_draws(steps):
 
 def _shapes(frame: Frame) -> tuple[list[dict], list[str]]:
     """The boxes of a drawing that are there, and their colours."""
-    boxes = [a for a in _Elements(frame.svg).all("rect") if "stroke-dasharray" not in a]
+    boxes = [a for a in Elements(frame.svg).all("rect") if "stroke-dasharray" not in a]
     return boxes, [a["stroke"] for a in boxes]
 
 
