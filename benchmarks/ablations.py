@@ -34,6 +34,8 @@ VARIANTS: dict[str, tuple[tuple[str, ...], int]] = {
     "v of the steps 0.5": (("model.v_steps=0.5",), CHAIN),
     "v led from 0.05 to 0.3": (("optimiser.anneal_v=0.3",), CHAIN),
     "u apart from v": (("model.free_steps=true",), CHAIN),
+    "schedule held": (("optimiser.hold_schedule=true",), CHAIN),
+    "divergence left out": (("model.divergence=false",), CHAIN),
     "loss L1": (("loss=l1",), CHAIN),
     "loss mse": (("loss=mse",), CHAIN),
     "no averaging": (("optimiser.ema=0.0",), CHAIN),
@@ -93,7 +95,7 @@ def _train(name: str, seed: int, data: str, untouched: dict[Any, Any]) -> dict[s
         if config.data.folder != data:
             after = task.validate(InvertibleDiffusion.from_pretrained(final), source, cpu)[0]
     scores = {"after": after, "seconds": log[-2]["seconds"]}  # of the last step, before it was judged
-    key = (chain, *(config.model.get(name) for name in ("v_steps", "wired_steps", "start")))
+    key = (chain, *(config.model.get(name) for name in ("v_steps", "wired_steps", "start", "divergence")))
     if key not in untouched:  # the prior in such a chain is the same whatever it will be trained with
         untouched[key] = task.validate(task.build().eval(), source, cpu)[0]
     return {"before": untouched[key]} | scores

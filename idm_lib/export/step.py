@@ -75,11 +75,11 @@ def step_program(model: InvertibleDiffusion, arrays: dict[str, Tensor], image_si
         config.image_mean,
         config.image_std,
         (config.sigma_min, config.sigma_max),
-        last=False,
+        take_out=True,
     )
     shared, own = split_weights(step, config.steps)
     weights = model.weights.detach().clone()  # (T, 4)
-    weights[0, 2] = 0  # the last step takes D(r) as it is, which is δ = 0
+    weights[: 1 if config.divergence else None, 2] = 0  # the last step takes D(r) as it is, which is δ = 0
     v = torch.stack([value.detach().clamp(*run.v_range) for value in run.v]).flip(0)  # (T, 1), row t − 1 is step t's
     u = 1 - v if run.u is None else torch.stack([value.detach() for value in run.u]).flip(0)  # (T, 1)
     names, own_names = list(shared), list(own)

@@ -49,6 +49,8 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         wired_steps, wired_blocks: reversible, or plain, at either level.
         v_steps: first value of the steps' wiring scalars, if not v.
         free_steps: whether the steps' wiring has a learnable u in the place of 1 − v, as the paper's equation has it.
+        divergence: of ``state-evolution``: whether every step but the last takes out of the denoiser's answer what it
+            merely copied, as OAMP does.
         block_channels, layers_per_block, attention, injectors, attention_heads, norm_groups: as in
             :class:`~idm_lib.models.config.UNetConfig`.
         bottleneck_repeat, noise_channels, v, v_range, one_pair, joined_injectors: as there.
@@ -80,6 +82,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         joined_injectors: bool = False,
         v_steps: float | None = None,
         free_steps: bool = False,
+        divergence: bool = True,
         start: str = "grey",
         ladder: tuple[float, float] = (0.2, 0.02),
         image_mean: float = 0.5,
@@ -92,7 +95,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         super().__init__()
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise InputError(f"steps must be a whole number of at least 1; got {steps!r}.")
-        check_schedule(schedule, start, noise_channels, ladder)
+        check_schedule(schedule, start, noise_channels, ladder, divergence)
         check_record(tuple(ratios), operator)
         self.unet = ReversibleUNet(
             UNetConfig(
@@ -178,7 +181,10 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         if config.schedule == "levels":
             bodies = [LevelStep(self.unet, t - 1, blocks, *numbers) for t in countdown]
             return grey if config.start == "grey" else shrinkage_start(y, op, grey), bodies, extras
-        bodies = [StateEvolutionStep(self.unet, t - 1, blocks, *numbers, last=t == 1) for t in countdown]
+        bodies = [
+            StateEvolutionStep(self.unet, t - 1, blocks, *numbers, take_out=config.divergence and t > 1)
+            for t in countdown
+        ]
         first = grey if config.start == "grey" else wavelet_start(y, op, grey, ratio_of(op, y, grey))
         return first, bodies, extras
 

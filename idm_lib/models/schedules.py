@@ -12,7 +12,7 @@ SCHEDULES = ("paper", "state-evolution", "levels")
 STARTS = ("grey", "wavelets")
 
 
-def check_schedule(schedule: str, start: str, noise_channels: int, ladder: Any) -> None:
+def check_schedule(schedule: str, start: str, noise_channels: int, ladder: Any, divergence: bool) -> None:
     """Refuse a schedule, a start or a ladder that there is not, or that do not go together.
 
     Raises:
@@ -29,6 +29,11 @@ def check_schedule(schedule: str, start: str, noise_channels: int, ladder: Any) 
         raise InputError(
             f"start must be one of {', '.join(STARTS)}, and grey with the paper's schedule, which begins at A⁺y; "
             f"got {start!r} with schedule {schedule!r}."
+        )
+    if not divergence and schedule != "state-evolution":
+        raise InputError(
+            f"divergence=False leaves a term out of the state-evolution schedule, and {schedule!r} has no such term; "
+            "give divergence=True."
         )
     numbers = (
         isinstance(ladder, list | tuple) and len(ladder) == 2 and all(isinstance(n, int | float) for n in ladder)

@@ -68,7 +68,7 @@ class StateEvolutionStep(nn.Module):
         index: which set of injector weights is this step's.
         memory: what the backward pass stores of the U-Net's blocks.
         mean, std, sigma_range: see :func:`~idm_lib.models.preconditioning.denoise`.
-        last: whether this is the last step.
+        take_out: whether u is as above; otherwise u = D(r), as the last step has it.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class StateEvolutionStep(nn.Module):
         mean: float,
         std: float,
         sigma_range: tuple[float, float],
-        last: bool,
+        take_out: bool,
     ) -> None:
         super().__init__()
         self.unet, self.index, self.memory = unet, index, memory
-        self.mean, self.std, self.sigma_range, self.last = mean, std, sigma_range, last
+        self.mean, self.std, self.sigma_range, self.take_out = mean, std, sigma_range, take_out
 
     def forward(self, x: Tensor, y: Tensor, op: Any, back_projection: Tensor, weights: Tensor) -> Tensor:
         """x̂_t → x̂_{t−1}.
@@ -109,7 +109,7 @@ class StateEvolutionStep(nn.Module):
 
         tau = variance.sqrt() * level.exp()  # (B,)
         out = denoise(network, r, tau, self.mean, self.std, self.sigma_range)
-        if not self.last:
+        if self.take_out:
             slope = (share * residual_slope(out, r, variance)).clamp(0.0, 0.95)[:, None, None, None]  # (B, 1, 1, 1)
             out = (out - slope * r) / (1 - slope)
         return out + beyond * (out - x)

@@ -52,10 +52,14 @@ class ChainTask:
         }
         try:
             if self.config.start:
-                return start_chain(self.config.start, record, **self.config.model)
-            return InvertibleDiffusion(**record, **self.config.model)
+                model = start_chain(self.config.start, record, **self.config.model)
+            else:
+                model = InvertibleDiffusion(**record, **self.config.model)
         except TypeError as error:
             raise InputError(f"model must hold arguments of InvertibleDiffusion: {error}.") from None
+        if self.config.optimiser.hold_schedule:
+            (model.alpha if model.config.schedule == "paper" else model.weights).requires_grad_(False)
+        return model
 
     def loss(
         self, model: nn.Module, x: Tensor, step: int, settings: InvertibleDiffusion, part: slice = slice(None)

@@ -49,6 +49,7 @@ class OptimiserConfig:
         ema: decay of the averaged weights, which are what is validated and kept.
         schedule_lr: highest learning rate of a chain's few numbers, its schedule and its steps' wiring; 0 for ``lr``.
             A ladder of noise levels has a way to go where the network has none.
+        hold_schedule: whether the schedule's numbers (k, ℓ, δ and w, or the paper's α) stay as they begin.
         anneal_v: where the steps' wiring scalars end, which begin at the model's ``v_steps``: they are led there
             evenly over the first half of the run, and then held (Dr²Net, Zhao et al., CVPR 2024, trains so). 0 for
             scalars that are learned.
@@ -62,6 +63,7 @@ class OptimiserConfig:
     clip: float = 1.0
     ema: float = 0.999
     schedule_lr: float = 0.0
+    hold_schedule: bool = False
     anneal_v: float = 0.0
 
 

@@ -76,11 +76,12 @@ def test_one_export_equals_the_model_at_every_ratio(model, exported, ratio):
     assert np.abs(images[0] - expected).max() > 1e-2  # the steps in between are other images
 
 
-def test_a_chain_with_u_apart_from_v_is_exported_too():
+@pytest.mark.parametrize("config", [{"free_steps": True}, {"divergence": False}], ids=["free u", "no divergence"])
+def test_a_chain_that_is_wired_or_scheduled_otherwise_is_exported_too(config):
     prior = idm.Denoiser.from_pretrained("prior-tiny")
-    model = idm.InvertibleDiffusion.from_prior(prior, steps=2, start="wavelets", free_steps=True).eval()
+    model = idm.InvertibleDiffusion.from_prior(prior, steps=2, start="wavelets", **config).eval()
     with torch.no_grad():
-        for i, u in enumerate(model.chain.u):
+        for i, u in enumerate(model.chain.u or ()):
             u.add_(0.03 * (i + 1))
     op, x = idm.BlockCS(SIZE, 0.25), photo("camera", 128)[..., 20:84, 10:106]
     exported = export(model, SIZE)

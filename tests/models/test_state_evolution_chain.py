@@ -48,8 +48,9 @@ def test_slope_of_the_best_denoiser_of_a_gaussian():
     assert found == pytest.approx([gain] * 4, abs=0.01)
 
 
-def test_a_plain_chain_is_oamp_by_hand():
-    model, denoiser, x = chain(wired_steps=False), prior(), photo()
+@pytest.mark.parametrize("divergence", [True, False])
+def test_a_plain_chain_is_oamp_by_hand_with_its_divergence_term_or_without(divergence):
+    model, denoiser, x = chain(wired_steps=False, divergence=divergence), prior(), photo()
     op = idm.BlockCS(SIZE, 0.3, permutation_seed=5)
     y = op.A(x)
     state = torch.full_like(x, 0.5)
@@ -57,7 +58,7 @@ def test_a_plain_chain_is_oamp_by_hand():
         variance = effective_variance(residual_mse(y, state, op), op.true_ratio)
         r = state + op.A_adjoint(y - op.A(state)) / op.true_ratio
         state = denoiser(r, variance.sqrt())
-        if step < 2:
+        if divergence and step < 2:
             slope = residual_slope(state, r, variance).clamp(0, 0.95)[:, None, None, None]
             state = (state - slope * r) / (1 - slope)
     expected = range_null_step(state, y, op)
@@ -131,3 +132,8 @@ def test_numbers_that_the_prior_does_not_fit_are_refused():
         chain(block_channels=(16, 32))
     with pytest.raises(idm.InputError, match="has no weights for"):
         chain(attention=(True, False))
+
+
+def test_only_state_evolution_has_a_divergence_term_to_leave_out():
+    with pytest.raises(idm.InputError, match="divergence=False leaves a term out"):
+        idm.InvertibleDiffusion(divergence=False)

@@ -120,6 +120,17 @@ def test_wiring_scalars_are_led_where_they_should_end(recipe, tmp_path):
         ChainTask(TrainConfig.load(recipe, ["optimiser.anneal_v=0.4", "model.wired_steps=false"]))
 
 
+def test_a_schedule_that_is_held_stays_as_it_begins(recipe, tmp_path):
+    config = TrainConfig.load(recipe, ["optimiser.hold_schedule=true", "optimiser.ema=0.0"])
+    before = ChainTask(config).build()
+    after = idm.InvertibleDiffusion.from_pretrained(train(ChainTask(config), config, tmp_path / "run"))
+    assert torch.equal(after.weights, before.weights)
+    assert not any(torch.equal(a, b) for a, b in zip(after.chain.v, before.chain.v, strict=True))
+    config = TrainConfig.load(recipe, ["optimiser.ema=0.0"])
+    learned = idm.InvertibleDiffusion.from_pretrained(train(ChainTask(config), config, tmp_path / "learned"))
+    assert not torch.equal(learned.weights, before.weights)
+
+
 def test_losses(config):
     x = torch.rand(3, 1, 4, 4, dtype=torch.float64)
     error = torch.tensor([0.1, 0.01, 0.001], dtype=torch.float64)[:, None, None, None].expand(x.shape)
