@@ -61,18 +61,8 @@ class ChainTask:
             (model.alpha if model.config.schedule == "paper" else model.weights).requires_grad_(False)
         return model
 
-    def loss(
-        self, model: nn.Module, x: Tensor, step: int, settings: InvertibleDiffusion, part: slice = slice(None)
-    ) -> Tensor:
-        """The loss of a part of one batch x, (B, 1, h, w); the operator depends on the seed and the step."""
-        self._lead_v(settings, step)
-        op, x = self.operator(step).to(x.device), x[part]
-        logged = (step + 1) % self.config.log_every == 0  # watching costs little, on a GPU a wait for it
-        y = op.measure(x, seed=(self.config.seed + step) % 2**32)  # noise, where the operator has some
-        return self.distance(model(y, op, self.memory, self._drift if logged else None), x)
-
     @torch.no_grad()
-    def _lead_v(self, model: InvertibleDiffusion, step: int) -> None:
+    def before(self, model: InvertibleDiffusion, step: int) -> None:
         """Put the steps' wiring scalars where this step's place in the run wants them, if they are not learned."""
         last = self.config.optimiser.anneal_v
         if last:
@@ -81,6 +71,15 @@ class ChainTask:
             share = min(1.0, 2 * (step + 1) / self.config.steps)
             for v in model.chain.v:
                 v.fill_(first + (last - first) * share)
+
+    def loss(
+        self, model: nn.Module, x: Tensor, step: int, settings: InvertibleDiffusion, part: slice = slice(None)
+    ) -> Tensor:
+        """The loss of a part of one batch x, (B, 1, h, w); the operator depends on the seed and the step."""
+        op, x = self.operator(step).to(x.device), x[part]
+        logged = (step + 1) % self.config.log_every == 0  # watching costs little, on a GPU a wait for it
+        y = op.measure(x, seed=(self.config.seed + step) % 2**32)  # noise, where the operator has some
+        return self.distance(model(y, op, self.memory, self._drift if logged else None), x)
 
     def distance(self, estimate: Tensor, x: Tensor) -> Tensor:
         """The chosen loss, a scalar, of two (B, 1, H, W)."""

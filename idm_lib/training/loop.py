@@ -29,6 +29,9 @@ class Task(Protocol):
     def build(self) -> ModelMixin:
         """A new model with weights that depend only on the seed."""
 
+    def before(self, model: ModelMixin, step: int) -> None:
+        """Set, before every step, whatever of the model is led and not learned."""
+
     def loss(self, model: nn.Module, x: Tensor, step: int, settings: ModelMixin, part: slice = slice(None)) -> Tensor:
         """The loss of a part of one batch, a scalar; random numbers depend only on the seed and the step."""
 
@@ -96,6 +99,7 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     )
     for step in bar:
         set_learning_rate(optimiser, learning_rate(step, config.steps, config.optimiser))
+        task.before(model, step)
         x = source.batch(step, config.data.batch).to(accelerator.device)
         loss = torch.zeros((), device=accelerator.device)
         for part in parts:

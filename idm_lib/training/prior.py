@@ -46,6 +46,9 @@ class PriorTask:
         except TypeError as error:
             raise InputError(f"model must hold arguments of Denoiser: {error}.") from None
 
+    def before(self, model: Denoiser, step: int) -> None:
+        """Nothing: all of a prior is learned."""
+
     def loss(self, model: nn.Module, x: Tensor, step: int, settings: Denoiser, part: slice = slice(None)) -> Tensor:
         """The weighted loss of a part of one batch x, (B, 1, h, w); noise and levels depend on seed and step."""
         generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
