@@ -57,27 +57,28 @@ def figure(fig: Any, *, caption: str, alt: str) -> None:
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str], *, caption: str) -> None:
-    """Show a table; a column whose every entry starts like a number is set flush right.
+    """Show a table; a column whose every entry starts like a number is set flush right, a minus is a minus.
 
     Args:
         rows: Cells, as strings or numbers; format numbers before.
         header: Column heads.
         caption: What the reader should see.
     """
+    rows, header = [[_minus(str(cell)) for cell in row] for row in rows], [str(cell) for cell in header]
     number = re.compile(r"^[−+-]?[\d.]")
-    right = [bool(rows) and all(number.match(str(row[column])) for row in rows) for column in range(len(header))]
+    right = [bool(rows) and all(number.match(row[column]) for row in rows) for column in range(len(header))]
 
-    def one(cell: Any, flush: bool, head: bool) -> str:
-        kind = ' scope="col"' if head and str(cell) else ""  # a corner that is empty heads nothing
+    def one(cell: str, flush: bool, head: bool) -> str:
+        kind = ' scope="col"' if head and cell else ""  # a corner that is empty heads nothing
         tag = "th" if kind else "td"
-        return f"<{tag}{kind}{' class=n' if flush else ''}>{escape(str(cell))}</{tag}>"
+        return f"<{tag}{kind}{' class=n' if flush else ''}>{escape(cell)}</{tag}>"
 
-    def cells(row: Sequence[Any], head: bool = False) -> str:
+    def cells(row: Sequence[str], head: bool = False) -> str:
         return "".join(one(cell, flush, head) for cell, flush in zip(row, right, strict=True))
 
     head = f"<thead><tr>{cells(header, head=True)}</tr></thead>"
     body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
-    text = "\n".join(" | ".join(map(str, row)) for row in [header, *rows])
+    text = "\n".join(" | ".join(row) for row in [header, *rows])
     # Where it is wider than the page it scrolls, by arrow keys too, and then it needs a name.
     scroll = f'<div class="nbf-scroll" tabindex="0" role="group" aria-label="{escape(caption)}">'
     grid = f"{scroll}<table>{head}<tbody>{body}</tbody></table></div>"
@@ -89,6 +90,12 @@ def say(text: str) -> None:
     """Show a sentence whose numbers were computed, set like the text around it.
 
     Args:
-        text: Markdown, usually an f-string.
+        text: Markdown, usually an f-string. A hyphen before a number becomes a minus.
     """
+    text = _minus(text)
     emit(Html(text, text), "text/markdown")
+
+
+def _minus(text: str) -> str:
+    """With a minus before each negative number; the hyphens of dates, names and 1e-6 stay."""
+    return re.sub(r"(?<![\w.)\]`−-])-(?=\.?\d)", "−", text)

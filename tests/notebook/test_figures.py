@@ -190,6 +190,15 @@ def test_table_is_a_table(page):
     assert elements.all("div")[0]["tabindex"] == "0", "who has no mouse scrolls it too"
 
 
+def test_a_hyphen_before_a_number_becomes_a_minus_and_no_other(page):
+    nb.table([["a-1", "-0.50"], ["2026-11-26", "1e-06"]], ["name", "-1 dB"], caption=WORDS["caption"])
+    html = page[0].html
+    for cell in ("a-1", "−0.50", "2026-11-26", "1e-06", "name"):
+        assert f">{cell}<" in html
+    nb.say("From -0.5 to (-.25) dB at 1e-6, commit a-1, `-1` and γ-3.")
+    assert page[1].text == "From −0.5 to (−.25) dB at 1e-6, commit a-1, `-1` and γ-3."
+
+
 def test_an_empty_corner_heads_nothing(page):
     nb.table([["a", "1"]], ["", "n"], caption=WORDS["caption"])
     elements = Elements(page[0].html)
