@@ -18,11 +18,6 @@ RULES = (
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     # The lines of a long signature are no list of definitions.
     (r"<dl>(?=\s*<dd><em class=\"sig-param\">)", '<dl role="none">'),
-    # As ``nb.table`` and ``nb.show`` write them now; chapters executed before have it otherwise.
-    (r'<div class="nbf-scroll">', '<div class="nbf-scroll" tabindex="0" role="group" aria-label="table">'),
-    (r'<th scope="col"></th>', "<td></td>"),
-    (r'(?<!nbf-how">)(: drag, or use the arrow keys)(?=</span>)', r'<span class="nbf-how">\1</span>'),
-    (r'alt="image (\d+)"', r'alt="number \1, described with the first"'),
     # Roles that are deprecated, in a list whose items have none.
     (r' role="list" class="citation-list"', ' class="citation-list"'),
     (r' role="doc-biblioentry"', ""),
