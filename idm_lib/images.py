@@ -8,6 +8,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from idm_lib.errors import InputError
+from idm_lib.medical import SUFFIXES as SCANS
+from idm_lib.medical import is_scan, read_slice
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm")
 
@@ -19,10 +21,15 @@ def read_pixels(path: str | Path) -> np.ndarray:
     frame counts; 16-bit depth is kept where the decoder gives it (grey PNG and TIFF); 1-bit files, and
     floating-point ones whose values are taken to lie in [0, 1], become 8-bit grey.
 
+    A medical scan gives one slice, grey and uint16: that of a name as ``scan.nii.gz#80``, or else the middle one. See
+    :mod:`idm_lib.medical`.
+
     Raises:
         InputError: the file is missing, not an image, or cut off; it names the file.
     """
     path = Path(path)
+    if is_scan(path):
+        return read_slice(path)
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; expected an image file.")
@@ -99,8 +106,12 @@ def save_image(path: str | Path, image: Tensor) -> None:
         raise InputError(f"{path} names no image format; end it in {', '.join(SUFFIXES)}.") from None
 
 
-def image_files(folder: str | Path) -> list[Path]:
-    """The image files of a folder by their suffix, sorted by name, not recursive.
+def image_files(folder: str | Path, needed: bool = True) -> list[Path]:
+    """The image files of a folder by their suffix, sorted by name, not recursive; medical scans are not among them.
+
+    Args:
+        folder: to look into.
+        needed: whether a folder without an image is refused; it may hold scans.
 
     Raises:
         InputError: no such folder, or no image in it.
@@ -109,6 +120,6 @@ def image_files(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder that holds the images.")
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    if not files:
-        raise InputError(f"{folder} holds no image; expected files ending in {', '.join(SUFFIXES)}.")
+    if needed and not files:
+        raise InputError(f"{folder} holds no image; expected files ending in {', '.join(SUFFIXES + SCANS)}.")
     return files

@@ -35,7 +35,7 @@ def _constraints() -> dict[str, Version]:
 
 def _requirements() -> list[str]:
     extras = PROJECT["optional-dependencies"]
-    return PROJECT["dependencies"] + [r for e in ("book", "test", "train") for r in extras[e]]
+    return PROJECT["dependencies"] + [r for e in ("book", "medical", "test", "train") for r in extras[e]]
 
 
 @pytest.mark.parametrize("requirement", _requirements())
@@ -59,6 +59,11 @@ def test_environment_agrees_with_the_project():
     assert f'".[{editable}]"' in makefile
     assert set(editable.split(",")) == {"book", "test", "train"}
     assert set(editable.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_what_is_optional_is_tested():
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras["medical"]) <= set(extras["test"])
 
 
 def test_version_is_the_same_everywhere():

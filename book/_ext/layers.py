@@ -24,12 +24,17 @@ LAYERS = (
     ("reversible",),
     ("operators",),
 )
-#: Single modules that any package may import; they import nothing but each other.
-COMMON = ("errors", "images")
+#: What any package may import; they import nothing but each other.
+COMMON = ("errors", "images", "medical")
 #: The package's own ``__init__``, which hands on names from every layer: for the top layer only.
 FACADE = "idm_lib"
 #: Neighbours that must not know each other, although the layers alone would let them.
-APART = {("reversible", "operators"), ("reversible", "images"), ("operators", "images")}
+APART = {
+    ("reversible", "operators"),
+    ("reversible", "images"),
+    ("reversible", "medical"),
+    ("operators", "images"),
+}
 
 Edges = dict[tuple[str, str], list[str]]
 

@@ -3,8 +3,11 @@
   idm evaluate --images set11 --ratio 0.1
   idm evaluate --images set11 --ratio 0.1 --method oamp
   idm evaluate --images set11 --ratio 0.3 --method ddnm --iterations 20 --json
+  idm evaluate --images scans --ratio 0.1 --slices all
 
 Luminance only; one Φ for all images and a fresh permutation for each; PSNR and SSIM of the clamped reconstruction.
+Of medical scans (DICOM, NIfTI, fastMRI's HDF5), which are looked for in the folders below too, one slice each counts,
+or all.
 """
 
 import argparse
@@ -18,10 +21,16 @@ SUMMARY = "the average quality of a model or method over a folder of images"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder of test images")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder of test images, or of medical scans")
     add_method_arguments(parser)
     parser.add_argument(
         "--noise", type=float, default=0.0, help="standard deviation of noise on every measurement (default: 0)"
+    )
+    parser.add_argument(
+        "--slices",
+        choices=("middle", "all"),
+        default="middle",
+        help="of each scan: the middle one, or all but the nearly empty (default: middle)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -32,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
     from idm_lib.evaluation import evaluate, load_test_set
 
-    images, broken = load_test_set(options.images)
+    images, broken = load_test_set(options.images, options.slices)
     for sentence in broken:
         print(f"idm: {sentence}", file=sys.stderr)
     method = build_method(options)

@@ -2,9 +2,11 @@
 
   idm measure photo.jpg --ratio 0.1 --out photo.npz
   idm measure photo.jpg --operator '{"operator": "SuperResolution", "factor": 4}' --out small.npz
+  idm measure brain.nii.gz#80 --operator '{"operator": "MRI", "ratio": 0.25}' --out brain.npz
   idm reconstruct --measurements small.npz --method ddnm
 
 Colour photos are measured channel by channel with one operator. The file is numpy's: y, and the operator as JSON.
+Of a medical scan (DICOM, NIfTI, fastMRI's HDF5) one slice is taken: number 80, from 0, or the middle one without #80.
 """
 
 import argparse
@@ -17,7 +19,9 @@ SUMMARY = "measure a photo and keep the measurements with their operator"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("image", metavar="IMAGE", help="an image file of any size and kind")
+    parser.add_argument(
+        "image", metavar="IMAGE", help="an image file of any size and kind, or a slice of a scan, as scan.nii.gz#80"
+    )
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="file to write")
     parser.add_argument(
         "--ratio", type=checked(ratio), help="measurements per pixel, in (0, 1] (default: the operator's, or 0.1)"

@@ -2,11 +2,13 @@
 
   idm reconstruct photo.jpg --ratio 0.1
   idm reconstruct *.png --ratio 0.25 --method tv --out results
+  idm reconstruct brain.nii.gz#80 --ratio 0.25
   idm reconstruct --measurements photo.npz
 
 For each photo: NAME-reconstruction.png, NAME-comparison.png (photo, what the measurements show, reconstruction) and
 NAME.json (PSNR, SSIM, and the PSNR predicted from measurements that were held back, with its 95 % interval). Colour
 photos are measured channel by channel with one operator. A file that cannot be used is named and the rest is done.
+Of a medical scan (DICOM, NIfTI, fastMRI's HDF5) one slice is taken: number 80, from 0, or the middle one without #80.
 
 With --measurements, what was measured before, by idm measure or an instrument, is recovered: the same without photo,
 PSNR, SSIM and comparison, and a prediction for BlockCS only.
@@ -28,7 +30,12 @@ SUMMARY = "measure photos with a fraction of their numbers, and get them back"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files of any size and kind")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help="image files of any size and kind, or slices of scans, as scan.nii.gz#80",
+    )
     parser.add_argument("--measurements", metavar="FILE.npz", help="recover these, in place of measuring images")
     add_operator_argument(parser, "with --measurements; default: as the file says")
     add_method_arguments(parser)
@@ -87,10 +94,12 @@ _OUTPUTS = ("-reconstruction.png", "-comparison.png", ".json")
 
 def _stems(paths: list[Path]) -> list[str]:
     """The names to write under: without suffix, unless two inputs would then overwrite each other."""
+    from idm_lib.medical import slice_stem
+
     stems: list[str] = []
     for path in paths:
-        stem = path.stem
-        if sum(other.stem == stem for other in paths) > 1:
+        stem = slice_stem(path)
+        if sum(slice_stem(other) == stem for other in paths) > 1:
             stem = "-".join(part for part in (path.parent.name, path.name.replace(".", "-")) if part)
         again = sum(name == stem or name.startswith(f"{stem}~") for name in stems)
         stems.append(f"{stem}~{again + 1}" if again else stem)

@@ -5,11 +5,15 @@
   idm train --config sd15 --data div2k --set precision=bf16
   idm train --config sd15 --data photos/ --set start=FOLDER --set measure.low=0.3 --set measure.high=0.3
   idm train --config my.yaml --set steps=2000 --set optimiser.lr=3e-4
+  idm train --config tiny --data scans/ --set data.validation=4
 
 sd15 fine-tunes Stable Diffusion v1.5's U-Net, which it fetches from the hub; FOLDER is a copy of your own, a model
 that you go on with, or a checkpoint of the paper's authors. Sets that have a name are fetched once, checked, and kept
 in the user's cache, or where IDM_DATA says. A run that was stopped goes on where its last checkpoint was when the
 same command is given again.
+
+Of medical scans (DICOM, NIfTI, fastMRI's HDF5), which are looked for in the folders below too, every slice is an
+image; data.validation says how many patients are held out.
 """
 
 import argparse
@@ -26,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", required=True, help="a YAML file, or the name of a configuration that comes with the package"
     )
-    parser.add_argument("--data", help="images to train on: a folder, or div2k, flowers (fetched) or synthetic")
+    parser.add_argument(
+        "--data", help="what to train on: a folder of images or scans, or div2k, flowers (fetched) or synthetic"
+    )
     parser.add_argument("--out", help="folder of the run (default: runs/NAME)")
     parser.add_argument("--seed", type=checked(seed), help="of the first weights and every batch")
     parser.add_argument(

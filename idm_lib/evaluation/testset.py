@@ -10,24 +10,42 @@ from torch import Tensor
 from idm_lib.errors import InputError
 from idm_lib.evaluation.metrics import psnr, ssim
 from idm_lib.evaluation.reconstruct import Method, reconstruct
-from idm_lib.images import image_files, load_image
+from idm_lib.images import image_files, load_image, to_tensor
+from idm_lib.medical import find_scans, middle, nearly_empty
 from idm_lib.operators import BlockCS
 
 
-def load_test_set(folder: str | Path) -> tuple[dict[str, Tensor], list[str]]:
+def load_test_set(folder: str | Path, slices: str = "middle") -> tuple[dict[str, Tensor], list[str]]:
     """Every image of a folder as luminance, by file name, and a sentence for each that could not be read.
 
+    Args:
+        folder: of images, or of medical scans, which are looked for in the folders below too.
+        slices: of each scan: ``middle``, the one in the middle; or ``all``, all but the nearly empty
+            (:func:`idm_lib.medical.nearly_empty`). Each goes by its name from ``folder`` on, as ``a/t1.nii.gz#80``.
+
     Raises:
-        InputError: no such folder, or not one usable image in it.
+        InputError: no such folder, not one usable image in it, or another word for ``slices``.
     """
-    images, broken = {}, []
-    for path in image_files(folder):
+    if slices not in ("middle", "all"):
+        raise InputError(f"slices must be middle or all; got {slices!r}.")
+    scans, broken = find_scans(folder)
+    images = {}
+    for path in image_files(folder, needed=not (scans or broken)):
         try:
             images[path.name] = load_image(path)
         except InputError as error:
             broken.append(str(error))
+    for scan in scans:
+        found, wrong = scan.read()
+        broken += wrong
+        if found and slices == "middle":
+            found = [middle(found)]
+        elif found:
+            found = [one for one in found if not nearly_empty(one.pixels)]
+        images |= {one.name: to_tensor(one.pixels) for one in found}
     if not images:
-        raise InputError(f"{folder} holds no image that can be read: {broken[0]}")
+        reason = broken[0] if broken else "every slice of its scans is nearly empty."
+        raise InputError(f"{folder} holds no image that can be read: {reason}")
     return images, broken
 
 

@@ -19,9 +19,10 @@ class DataConfig:
     """Images to train on.
 
     Args:
-        folder: a folder of images of any kind, of which the luminance is used; or ``div2k``, ``flowers`` or
-            ``synthetic``: see :mod:`idm_lib.training.named_data`.
-        validation: how many of them, evenly spread over the sorted names, are held out.
+        folder: a folder of images of any kind, of which the luminance is used, or of medical scans, with those in
+            the folders below: see :mod:`idm_lib.medical`; or ``div2k``, ``flowers`` or ``synthetic``: see
+            :mod:`idm_lib.training.named_data`.
+        validation: how many of them, evenly spread over the sorted names, are held out; of scans, how many patients.
         crop: side of a training crop, pixels.
         batch: crops a step.
         phantoms: share of the crops that are made-up phantoms (:mod:`idm_lib.training.phantoms`) and no photographs.

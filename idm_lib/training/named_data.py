@@ -62,14 +62,18 @@ def is_synthetic(folder: str | Path) -> bool:
     return str(folder) == SYNTHETIC and not Path(folder).is_dir()
 
 
-def image_paths(folder: str | Path) -> list[Path]:
+def image_paths(folder: str | Path, needed: bool = True) -> list[Path]:
     """The image files of a folder, sorted by name, or those of a public set, which is fetched if need be.
+
+    Args:
+        folder: or the name of a set.
+        needed: see :func:`~idm_lib.images.image_files`.
 
     Raises:
         InputError: neither, no image in it, or a set that could not be fetched.
     """
     if Path(folder).is_dir():
-        return image_files(folder)
+        return image_files(folder, needed)
     if str(folder) in PUBLIC_SETS:
         return [path for part in fetch(PUBLIC_SETS[str(folder)]) for path in image_files(part)]
     raise InputError(f"{folder} is not a folder; give the folder that holds the images, or one of {data_names()}.")
