@@ -15,6 +15,7 @@ PSNR, SSIM and comparison, and a prediction for BlockCS only.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def _stems(paths: list[Path]) -> list[str]:
     for path in paths:
         stem = slice_stem(path)
         if sum(slice_stem(other) == stem for other in paths) > 1:
-            stem = "-".join(part for part in (path.parent.name, path.name.replace(".", "-")) if part)
+            name = re.sub(r"#(\d+)$", r"-\1", path.name).replace(".", "-")
+            stem = "-".join(part for part in (path.parent.name, name) if part)
         again = sum(name == stem or name.startswith(f"{stem}~") for name in stems)
         stems.append(f"{stem}~{again + 1}" if again else stem)
     return stems

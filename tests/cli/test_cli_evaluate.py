@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from made_scans import ellipsoid, write_nifti
 from PIL import Image
 
 from idm_lib.cli import main
@@ -49,6 +50,17 @@ def test_a_perfect_image_leaves_the_json_valid(capsys, tmp_path):
     assert json.loads(out)["psnr"] is None
     assert main(words) == 0
     assert "black.png" in capsys.readouterr().out
+
+
+def test_folders_of_scans(capsys, tmp_path):
+    for name in ("sub-1", "sub-2"):
+        (tmp_path / name).mkdir()
+        write_nifti(tmp_path / name / "t1.nii.gz", ellipsoid(6, 16))
+    words = ["evaluate", "--images", str(tmp_path), "--ratio", "0.5", "--method", "pinv", "--json"]
+    for options, slices in (([], [3]), (["--slices", "all"], [1, 2, 3, 4])):
+        assert main([*words, *options]) == 0
+        rows = json.loads(capsys.readouterr().out)["per_image"]
+        assert [row["name"] for row in rows] == [f"sub-{p}/t1.nii.gz#{i}" for p in (1, 2) for i in slices]
 
 
 def test_folders_that_are_none(capsys, tmp_path, photos):

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from made_scans import ellipsoid, write_nifti
 
 import idm_lib as idm
 from idm_lib.cli import main
@@ -91,9 +93,19 @@ def test_an_instruments_file_with_the_operator_beside_it(capsys, tmp_path):
 
 
 def load_image_like():
-    import torch
-
     return torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
+
+
+def test_a_slice_of_a_scan_is_measured(capsys, tmp_path):
+    scan = write_nifti(tmp_path / "scan.nii.gz", ellipsoid(6, 16))
+    mri = ("--operator", '{"operator": "MRI", "ratio": 0.5}', "--out", tmp_path / "y.npz")
+    for name, index in ((f"{scan}#4", 4), (scan, 3)):
+        report = run(capsys, "measure", name, *mri)
+        assert (report["image"], report["size"]) == (str(name), [16, 16])
+        y, op = idm.load_measurements(tmp_path / "y.npz")
+        assert torch.equal(y, op.A(load_image(f"{scan}#{index}")))
+    assert main(["measure", f"{scan}#6", *map(str, mri)]) == 1
+    assert "scan.nii.gz has no slice 6; expected 0 to 5" in capsys.readouterr().err
 
 
 def test_noise_is_measured_and_told(capsys, photos, tmp_path):

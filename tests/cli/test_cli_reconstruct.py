@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_scans import ellipsoid, write_dicom, write_nifti
 from PIL import Image
 
 from idm_lib.cli import main
@@ -89,6 +90,24 @@ def test_no_result_overwrites_another_or_an_input(capsys, tmp_path):
     assert code == 1
     assert "would be lost" in errors[0]
     assert (read_pixels(mine) == 77).all()
+
+
+def test_slices_of_scans(capsys, tmp_path):
+    """Each is written under its file's name and its number."""
+    (tmp_path / "b").mkdir()
+    scan, other = (write_nifti(tmp_path / name, ellipsoid(6, 16)) for name in ("scan.nii.gz", "b/scan.nii.gz"))
+    film = write_dicom(tmp_path / "film.dcm", np.ascontiguousarray(np.moveaxis(ellipsoid(6, 16), -1, 0)))
+    names = [scan, f"{scan}#2", f"{scan}#4", f"{other}#2", film, f"{film}#6"]
+    options = ("--method", "pinv", "--ratio", 1, "--hold", 0, "--out", tmp_path / "out")
+    code, reports, errors = reconstruct(capsys, *names, *options)
+    assert code == 1
+    assert errors == [f"idm: {film} has no slice 6; expected 0 to 5."]
+    written = [Path(report["reconstruction"]).name.removesuffix("-reconstruction.png") for report in reports]
+    parent = tmp_path.name
+    assert written == ["scan", f"{parent}-scan-nii-gz-2", "scan-4", "b-scan-nii-gz-2", "film"]
+    for report in reports:
+        shown = read_pixels(report["reconstruction"]).astype(int)
+        assert np.abs(shown - read_pixels(report["image"]) / 257).max() <= 1
 
 
 def test_a_folder_that_cannot_be_written_to(capsys, photos, tmp_path):

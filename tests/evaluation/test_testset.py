@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from made_scans import ellipsoid, write_dicom, write_nifti
 from PIL import Image
 
 import idm_lib as idm
 from idm_lib.evaluation import evaluate, load_test_set
+from idm_lib.images import load_image
 from idm_lib.solvers import pinv
 
 
@@ -21,6 +23,32 @@ def test_usable_images_are_loaded_and_broken_ones_named(tmp_path):
     assert {name: tuple(image.shape) for name, image in images.items()} == {"a.png": (1, 1, 5, 4)}
     assert len(broken) == 1
     assert "b.png" in broken[0]
+
+
+def test_of_scans_the_middle_slice_or_all_but_air(tmp_path):
+    Image.fromarray(np.full((5, 4), 90, np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "sub-01" / "ct").mkdir(parents=True)
+    write_nifti(tmp_path / "sub-01" / "t1.nii.gz", ellipsoid(7))
+    for i in range(5):
+        write_dicom(tmp_path / "sub-01" / "ct" / f"{i}.dcm", ellipsoid(7)[..., i].copy(), InstanceNumber=i)
+    (tmp_path / "cut.nii").write_text("text")
+    images, broken = load_test_set(tmp_path)
+    assert set(images) == {"a.png", "sub-01/t1.nii.gz#3", "sub-01/ct/2.dcm"}
+    assert len(broken) == 1
+    assert "cut.nii is a broken NIfTI file" in broken[0]
+    every, _ = load_test_set(tmp_path, "all")
+    expected = {f"sub-01/t1.nii.gz#{i}" for i in range(1, 6)} | {f"sub-01/ct/{i}.dcm" for i in range(1, 5)}
+    assert set(every) == {"a.png"} | expected, "the first and last are air"
+    for name, image in every.items():
+        assert torch.equal(image, load_image(tmp_path / name))
+    with pytest.raises(idm.InputError, match="slices must be middle or all; got 'first'"):
+        load_test_set(tmp_path, "first")
+
+
+def test_a_folder_of_air_is_refused(tmp_path):
+    write_nifti(tmp_path / "a.nii", np.zeros((4, 4, 3), np.int16))
+    with pytest.raises(idm.InputError, match="every slice of its scans is nearly empty"):
+        load_test_set(tmp_path, "all")
 
 
 def test_one_matrix_and_a_permutation_for_each_image():
