@@ -22,6 +22,7 @@ _PUBLIC = {
     "operator_from_config": "idm_lib.operators",
     "save_measurements": "idm_lib.operators",
     "load_measurements": "idm_lib.operators",
+    "load_kspace": "idm_lib.operators",
     "Coupling": "idm_lib.reversible",
     "WiredCoupling": "idm_lib.reversible",
     "AdditiveCoupling": "idm_lib.reversible",

@@ -41,9 +41,10 @@ def _one(y: Any, op: Any, method: Any, out: Path, options: argparse.Namespace) -
 
     from idm_lib.evaluation import reconstruct
     from idm_lib.images import save_image
+    from idm_lib.medical import slice_stem
     from idm_lib.operators import BlockCS
 
-    stem = Path(options.measurements).stem
+    stem = slice_stem(options.measurements)
     hold = options.hold if isinstance(op, BlockCS) and op.measurements >= 8 else 0.0  # it relies on random rows
     with tqdm(desc=stem, unit="it", leave=False, disable=not sys.stderr.isatty()) as bar:
 

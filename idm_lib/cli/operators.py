@@ -59,14 +59,19 @@ def operator_for_image(options: argparse.Namespace, size: tuple[int, int]) -> An
 
 
 def measurements_of(options: argparse.Namespace) -> tuple[Any, Any]:
-    """y and the operator of --measurements; --operator where the file names none.
+    """y and the operator of --measurements; --operator where the file names none. A scanner's k-space names its own.
 
     Raises:
         UsageError: no file of measurements, no operator at all, two that differ, or one that did not take them.
     """
-    from idm_lib.operators import load_measurements, operator_from_config
+    from idm_lib.medical import is_scan
+    from idm_lib.operators import load_kspace, load_measurements, operator_from_config
 
     try:
+        if is_scan(options.measurements):
+            if options.operator is not None:
+                raise UsageError("--operator cannot go with a scanner's file: it tells what measured")
+            return load_kspace(options.measurements)[:2]
         y, op = load_measurements(options.measurements)
         asked = None if options.operator is None else operator_from_config(read_config(options.operator))
     except UsageError:

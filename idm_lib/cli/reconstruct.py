@@ -11,7 +11,9 @@ photos are measured channel by channel with one operator. A file that cannot be 
 Of a medical scan (DICOM, NIfTI, fastMRI's HDF5) one slice is taken: number 80, from 0, or the middle one without #80.
 
 With --measurements, what was measured before, by idm measure or an instrument, is recovered: the same without photo,
-PSNR, SSIM and comparison, and a prediction for BlockCS only.
+PSNR, SSIM and comparison, and a prediction for BlockCS only. Or the k-space of a scanner, in fastMRI's HDF5:
+
+  idm reconstruct --measurements knee.h5#12 --method tv
 """
 
 import argparse
@@ -37,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="image files of any size and kind, or slices of scans, as scan.nii.gz#80",
     )
-    parser.add_argument("--measurements", metavar="FILE.npz", help="recover these, in place of measuring images")
+    parser.add_argument(
+        "--measurements",
+        metavar="FILE",
+        help="recover these, in place of measuring images: .npz of idm measure, or an MRI scanner's .h5#SLICE",
+    )
     add_operator_argument(parser, "with --measurements; default: as the file says")
     add_method_arguments(parser)
     parser.set_defaults(ratio=None)

@@ -8,6 +8,7 @@ from idm_lib.operators.ct import ParallelBeamCT
 from idm_lib.operators.hadamard import Hadamard
 from idm_lib.operators.image_operator import ImageOperator
 from idm_lib.operators.inpainting import Inpainting
+from idm_lib.operators.kspace import KSpaceMeasurements, load_kspace
 from idm_lib.operators.measurements import Measurements, load_measurements, save_measurements
 from idm_lib.operators.mri import MRI
 from idm_lib.operators.subset import Subset, hold_back
@@ -21,6 +22,7 @@ __all__ = [
     "Hadamard",
     "ImageOperator",
     "Inpainting",
+    "KSpaceMeasurements",
     "LinearOperator",
     "Measurements",
     "ParallelBeamCT",
@@ -30,6 +32,7 @@ __all__ = [
     "cg_pseudo_inverse",
     "dot_test",
     "hold_back",
+    "load_kspace",
     "load_measurements",
     "operator_class",
     "operator_from_config",

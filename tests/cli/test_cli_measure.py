@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from made_scans import ellipsoid, write_nifti
+from made_scans import ellipsoid, write_hdf5, write_nifti
 
 import idm_lib as idm
 from idm_lib.cli import main
@@ -106,6 +106,36 @@ def test_a_slice_of_a_scan_is_measured(capsys, tmp_path):
         assert torch.equal(y, op.A(load_image(f"{scan}#{index}")))
     assert main(["measure", f"{scan}#6", *map(str, mri)]) == 1
     assert "scan.nii.gz has no slice 6; expected 0 to 5" in capsys.readouterr().err
+
+
+def test_a_scanners_k_space_is_recovered(capsys, prior, tmp_path):
+    """As load_kspace reads it, by any method that takes a real image."""
+    image = ellipsoid(3, 32)[..., 1] * np.exp(0.5j)
+    spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image), norm="ortho"))
+    mask = np.arange(32) % 2 < 1
+    mask[12:21] = True
+    knee = write_hdf5(tmp_path / "knee.h5", kspace=(spectrum * mask).astype(np.complex64)[None], mask=mask)
+    for name, stem in ((knee, "knee"), (f"{knee}#0", "knee-0")):
+        for method in ("pinv", "tv", "ddnm"):
+            words = ("--method", method, *(("--prior", prior, "--iterations", 2) * (method == "ddnm")))
+            report = run(capsys, "reconstruct", "--measurements", name, *words, "--out", tmp_path)
+            assert report["operator"]["operator"] == "MRI"
+            assert report["reconstruction"] == str(tmp_path / f"{stem}-reconstruction.png")
+            assert report["size"] == [32, 32]
+            if method == "pinv":
+                y, op, _ = idm.load_kspace(knee)
+                shown = read_pixels(report["reconstruction"]) / 255
+                assert np.abs(shown - op.A_dagger(y)[0, 0].clamp(0, 1).numpy()).max() < 0.51 / 255
+    for words, message in (
+        ([f"{knee}#1", "--method", "pinv"], "has no slice 1; expected 0 to 0"),
+        ([knee], "tiny was trained for BlockCS; for a MRI give --method"),
+        ([knee, "--method", "pinv", "--operator", "{}"], "--operator cannot go with a scanner's file"),
+        (
+            [write_nifti(tmp_path / "a.nii", ellipsoid())],
+            "a.nii is NIfTI and holds no k-space; expected fastMRI's HDF5",
+        ),
+    ):
+        assert message in refused(capsys, "reconstruct", "--measurements", *words, "--out", tmp_path)
 
 
 def test_noise_is_measured_and_told(capsys, photos, tmp_path):
