@@ -37,9 +37,7 @@ def read_header(path: str | Path) -> Header:
     """
     pydicom, path = load_package("DICOM"), Path(path)
     with reading(path, "DICOM"):
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER))
-        if "Rows" not in data:
-            raise InputError(f"{path} is DICOM without an image; expected a file with pixels.")
+        data = _parsed(pydicom, path, stop_before_pixels=True, specific_tags=list(_HEADER))
         names = (str(data.get(name) or "") for name in _HEADER[:3])
         return Header(*names, int(data.get("InstanceNumber") or 0))
 
@@ -114,9 +112,7 @@ def _shown(frame: _Frame, limits: tuple[float, float] = (0.0, 0.0)) -> np.ndarra
 def _read_frames(path: Path) -> list[_Frame]:
     pydicom = load_package("DICOM")
     with reading(path, "DICOM"):
-        data = pydicom.dcmread(path)
-        if "Rows" not in data:
-            raise InputError(f"{path} is DICOM without an image; expected a file with pixels.")
+        data = _parsed(pydicom, path)
         _check_decoder(pydicom, data, path)
         kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
         count, samples = int(data.get("NumberOfFrames") or 1), int(data.get("SamplesPerPixel") or 1)
@@ -129,6 +125,19 @@ def _read_frames(path: Path) -> list[_Frame]:
         if samples != 1 or not kind.startswith("MONOCHROME"):
             raise InputError(f"{path} holds {kind} of {stored.dtype}; expected grey values, or 8-bit colour.")
         return [_frame(pydicom, data, stored[i], i, kind == "MONOCHROME1") for i in range(count)]
+
+
+def _parsed(pydicom: Any, path: Path, **options: Any) -> Any:
+    """The data set of a file that has an image."""
+    try:
+        data = pydicom.dcmread(path, **options)
+    except pydicom.errors.InvalidDicomError:
+        raise InputError(
+            f"{path} is not DICOM as files have it, with DICM after 128 bytes; export it again."
+        ) from None
+    if "Rows" not in data:
+        raise InputError(f"{path} is DICOM without an image; expected a file with pixels.")
+    return data
 
 
 def _check_decoder(pydicom: Any, data: Any, path: Path) -> None:

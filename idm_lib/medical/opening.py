@@ -37,14 +37,14 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     """
     try:
         if path.is_dir():
-            raise InputError(f"{path} is a folder; expected a {kind} file.")
+            raise InputError(f"{path} is a folder; expected one {kind} file.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the path of a {kind} file.") from None
+        raise InputError(f"{path} does not exist; give the path of a whole {kind} file.") from None
     except PermissionError:
         raise InputError(f"{path} may not be read; ask for permission to read it, or give another file.") from None
     except Exception as error:  # a damaged header can make such a library raise anything at all

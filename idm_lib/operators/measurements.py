@@ -73,10 +73,10 @@ def load_measurements(path: str | Path) -> Measurements:
     """
     path = Path(path)
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise InputError(f"{path} is a single array; expected an .npz with y and operator.")
-        with file:
+        with path.open("rb") as stream:  # given a path, numpy leaves a broken file open
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise InputError(f"{path} is a single array; expected an .npz with y and operator.")
             arrays = {name: file[name] for name in file.files if name in ("y", "operator", "format")}
             arrays |= {name: file[name] for name in file.files if name.startswith(_PREFIX)}
     except InputError:

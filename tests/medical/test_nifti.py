@@ -89,7 +89,7 @@ def test_files_that_are_none(tmp_path):
         with pytest.raises(idm.InputError, match=rf"{name} is a broken NIfTI file") as refusal:
             read_pixels(tmp_path / name)
         assert "\n" not in str(refusal.value)
-    with pytest.raises(idm.InputError, match="does not exist; give the path of a NIfTI file"):
+    with pytest.raises(idm.InputError, match="does not exist; give the path of a whole NIfTI file"):
         read_pixels(tmp_path / "gone.nii.gz#3")
 
 

@@ -1,7 +1,9 @@
 """Measurements in a file: there and back, and plain words for files that hold none."""
 
+import gc
 import json
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -110,6 +112,16 @@ def test_a_file_that_holds_no_measurements_gets_one_sentence(tmp_path, name, wor
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_broken_file_is_not_left_open(tmp_path):
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        with pytest.raises(idm.InputError, match="no whole"):
+            idm.load_measurements(tmp_path / "cut.npz")
+        gc.collect()
+    assert [w for w in found if w.category is ResourceWarning] == []
 
 
 def test_nothing_is_unpickled(tmp_path):
