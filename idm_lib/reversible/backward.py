@@ -139,6 +139,8 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 def _compact(gradient: Tensor) -> Tensor:
     """Return it on memory of its own: a skip's gradient is a slice, and would keep the whole concatenation alive."""
+    if gradient.layout != torch.strided:
+        return gradient  # a sparse one, as of an embedding, is never a view of that kind
     return gradient.clone() if gradient.untyped_storage().nbytes() > gradient.nbytes else gradient
 
 

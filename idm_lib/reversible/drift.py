@@ -1,5 +1,6 @@
 """How far reconstructed streams are from the true ones: measured on demand, and watched while training."""
 
+import math
 import warnings
 from dataclasses import dataclass, field
 
@@ -36,13 +37,12 @@ class DriftLog:
         """Return the flat positions that are watched in a stream like ``like``: int64, at most ``samples``."""
         generator = torch.Generator().manual_seed(self.seed)
         count = min(self.samples, like.numel())
-        return torch.randint(like.numel(), (count,), generator=generator).to(like.device)
+        return torch.randint(max(like.numel(), 1), (count,), generator=generator).to(like.device)
 
     def record(self, label: str, truth: Tensor, rebuilt: Tensor) -> None:
         """Note the error of one link; the chain calls this."""
         error = relative_error(rebuilt, truth)
-        if not error <= self.errors.get(label, -1.0):  # NaN is the worst
-            self.errors[label] = error
+        self.errors[label] = max(self.errors.get(label, 0.0), error, key=_badness)
         if not error <= self.bound and label not in self._warned:
             self._warned.add(label)
             warnings.warn(
@@ -57,12 +57,22 @@ class DriftLog:
         self.errors.clear()
 
     def worst(self) -> tuple[str, float] | None:
-        """Return the label and error of the worst link since :meth:`clear`, or None before a backward pass."""
-        return max(self.errors.items(), key=lambda item: item[1]) if self.errors else None
+        """Return the label and error of the worst link since :meth:`clear`, or None before a backward pass.
+
+        NaN is worse than any number: what was rebuilt there is lost.
+        """
+        return max(self.errors.items(), key=lambda item: _badness(item[1])) if self.errors else None
+
+
+def _badness(error: float) -> tuple[bool, float]:
+    """Order errors with NaN above all others; by itself it is above none."""
+    return math.isnan(error), error
 
 
 def relative_error(value: Tensor, truth: Tensor) -> float:
-    """Return the root mean square of ``value − truth`` over that of ``truth``, in float64."""
+    """Return the root mean square of ``value − truth`` over that of ``truth``, in float64; 0 for no elements."""
+    if truth.numel() == 0:
+        return 0.0
     value, truth = value.detach().double(), truth.detach().double()
     scale = truth.square().mean().sqrt()
     return float((value - truth).square().mean().sqrt() / scale.clamp_min(torch.finfo(torch.float64).tiny))

@@ -100,3 +100,29 @@ def test_nan_counts_as_drift():
     log = DriftLog()
     with pytest.warns(DriftWarning, match="nan"):
         log.record("chain[0]", torch.ones(3), torch.full((3,), torch.nan))
+
+
+@pytest.mark.parametrize("order", [(0.1, float("nan"), 0.2), (float("nan"), 0.1), (0.1, 0.2, float("nan"))])
+def test_nothing_hides_nan(order):
+    """Neither another link's error nor a later one of the same link."""
+    log = DriftLog(bound=float("inf"))
+    log.errors = {f"chain[{i}]": error for i, error in enumerate(order)}
+    label, error = log.worst()
+    assert error != error
+    assert order[int(label[6])] != order[int(label[6])]
+    log.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DriftWarning)
+        for one in order:
+            log.record("chain[0]", torch.ones(3), torch.full((3,), 1 + one))
+    assert log.errors["chain[0]"] != log.errors["chain[0]"]
+
+
+def test_an_empty_batch_has_nothing_to_watch():
+    chain, log = wired_chain([0.5] * 2), DriftLog()
+    x = streams((0, 3, 5, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss_of(*chain(*x, drift=log)).backward()
+    assert log.errors == {"chain[0]": 0.0, "chain[1]": 0.0}
+    assert x[0].grad.shape == (0, 3, 5, 4)

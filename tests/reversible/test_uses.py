@@ -377,3 +377,29 @@ def test_empty_chain_is_the_identity():
     h1, h2 = ReversibleChain([])(x1, x2)
     assert torch.equal(h1, x1)
     assert torch.equal(h2, x2)
+
+
+class Lookup(nn.Module):
+    """Adds a row of a table to every channel; the table's gradient is sparse."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(10, 3, sparse=True)
+
+    def forward(self, x, rows):
+        return torch.tanh(x + self.table(rows)[:, :, None, None])
+
+
+@pytest.mark.parametrize("memory", RECOMPUTING)
+def test_sparse_gradients(memory):
+    """Summed over two links that share the table, and sparse still."""
+
+    def gradients(memory):
+        torch.manual_seed(0)
+        body, rows = Lookup(), torch.tensor([1, 7])
+        chain = ReversibleChain([WiredCoupling(body), WiredCoupling(body)]).double()
+        loss_of(*chain(*streams(), extras=[(rows,), (rows + 1,)], memory=memory)).backward()
+        assert body.table.weight.grad.is_sparse
+        return [p.grad.to_dense() for p in chain.parameters()]
+
+    agree(gradients, memory)
