@@ -30,7 +30,6 @@ class MemoryPolicy:
         streams: what inverted blocks hold their streams in, as ``stream_dtype`` of
             :class:`~idm_lib.reversible.ReversibleChain`: ``"auto"`` cures rounding where bodies run in half
             precision, ``"input"`` does not, ``"exact"`` and floating-point dtypes are taken at their word.
-
         slices: that the feed-forward after each attention is computed in, one after another, each computed once more
             in the backward pass: its inside is the largest of all bodies'. 1 for none.
 
@@ -77,6 +76,19 @@ class MemoryPolicy:
         if name not in NAMES:
             raise InputError(f"expected a policy out of {', '.join(NAMES)}, got {name!r}")
         return getattr(cls, name)()
+
+    @classmethod
+    def of(cls, given: "MemoryPolicy | str | None") -> "MemoryPolicy":
+        """Return the policy that is given itself, by its name or, as None, by default.
+
+        Raises:
+            InputError: it is none of these, or there is none of that name.
+        """
+        if isinstance(given, str):
+            return cls.named(given)
+        if given is not None and not isinstance(given, MemoryPolicy):
+            raise InputError(f"expected a MemoryPolicy or the name of one, got {type(given).__name__}")
+        return cls() if given is None else given
 
     @classmethod
     def store(cls) -> Self:

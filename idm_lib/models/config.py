@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from idm_lib.errors import InputError
@@ -126,13 +126,47 @@ def check_record(ratios: tuple[float, float], operator: dict[str, Any] | None) -
         BlockCS.from_config({"operator": "BlockCS", "image_size": (1, 1), "ratio": 1.0} | operator)
 
 
+def check_denoising(steps: int, image_mean: float, image_std: float, sigma_min: float, sigma_max: float) -> None:
+    """Refuse numbers around a network that no denoiser, and no chain of its calls, could be made of.
+
+    Args:
+        steps: T.
+        image_mean, image_std: of the images.
+        sigma_min, sigma_max: the range of noise levels.
+
+    Raises:
+        InputError: fewer than 1 step, a number that is none or not finite, a spread or a level that is not positive,
+            or levels out of order.
+    """
+    _check_count("steps", steps, 1)
+    numbers = {"image_mean": image_mean, "image_std": image_std, "sigma_min": sigma_min, "sigma_max": sigma_max}
+    for name, value in numbers.items():
+        if not _is_number(value) or not isfinite(value):
+            raise InputError(f"{name} must be a finite number; got {value!r}.")
+    if image_std <= 0:
+        raise InputError(f"image_std must be above 0, as 0.25; got {image_std!r}.")
+    if not 0 < sigma_min < sigma_max:
+        raise InputError(
+            f"the noise levels need 0 < sigma_min < sigma_max, as 0.005 and 5; got {sigma_min!r} and {sigma_max!r}."
+        )
+
+
 def _check_count(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
 
 
-def check_wiring(v: float, v_range: tuple[float, ...]) -> None:
-    """The inverse divides by v, so no bound may reach 0; a v outside its bounds would not be the one that is used."""
+def check_wiring(v: float, v_range: tuple[float, ...], made_up_for: bool = False) -> None:
+    """The inverse divides by v, so no bound may reach 0; a v outside its bounds would not be the one that is used.
+
+    Args:
+        v: first value of the wiring scalars.
+        v_range: bounds on the effective ones.
+        made_up_for: whether the body makes up for its share, by v/(1 − v), so that v may not reach 1.
+
+    Raises:
+        InputError: one of these rules is broken.
+    """
     if not all(_is_number(bound) for bound in v_range) or len(v_range) != 2 or not 0 < v_range[0] <= v_range[1] < inf:
         raise InputError(f"v_range must be two numbers with 0 < low ≤ high; got {v_range}; the default is {V_RANGE}.")
     if not _is_number(v):
@@ -140,6 +174,10 @@ def check_wiring(v: float, v_range: tuple[float, ...]) -> None:
     if not v_range[0] <= v <= v_range[1]:
         low, high = v_range
         raise InputError(f"v must lie in its range {low:g} … {high:g}; got {v:g}; or give another v_range.")
+    if made_up_for and v >= 1:
+        raise InputError(
+            f"v of the steps must be below 1 with this schedule, which makes up for it by v/(1 − v); got {v:g}."
+        )
 
 
 def _is_number(value: object) -> bool:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from idm_lib.diffusion.schedules import NoiseSchedule
 from idm_lib.errors import InputError
+from idm_lib.models.config import check_denoising
 from idm_lib.models.preconditioning import denoise
 from idm_lib.models.storage import load_folder, resolve
 from idm_lib.models.unet import ReversibleUNet, UNetConfig, on_image
+from idm_lib.operators.base import check_whole
 
 
 class Denoiser(ModelMixin, ConfigMixin):
@@ -28,6 +30,9 @@ class Denoiser(ModelMixin, ConfigMixin):
         sigma_min, sigma_max: the range of noise levels trained for, in units of the image range [0, 1].
         steps: T of the diffusion schedule that :meth:`epsilon` counts t in.
         image_mean, image_std: of natural images in [0, 1]; what the preconditioning assumes.
+
+    Raises:
+        InputError: numbers that no denoiser can be made of.
     """
 
     @register_to_config
@@ -46,6 +51,7 @@ class Denoiser(ModelMixin, ConfigMixin):
         image_std: float = 0.25,
     ) -> None:
         super().__init__()
+        check_denoising(steps, image_mean, image_std, sigma_min, sigma_max)
         self.unet = ReversibleUNet(
             UNetConfig(
                 block_channels=tuple(block_channels),
@@ -76,7 +82,8 @@ class Denoiser(ModelMixin, ConfigMixin):
             runs in its weights' own.
 
         Raises:
-            InputError: not (B, 1, H, W), or σ not positive.
+            InputError: not (B, 1, H, W), or σ not positive. A tensor of levels is looked into on the CPU only, where
+                autograd does not track it: on a GPU the look would wait for it, and a σ ≤ 0 in it gives NaN.
         """
         if noisy.dim() != 4 or noisy.shape[1] != 1:
             raise InputError(
@@ -97,8 +104,12 @@ class Denoiser(ModelMixin, ConfigMixin):
         Args:
             x_t: (B, 1, H, W).
             t: the step, 1 … T.
+
+        Raises:
+            InputError: as :meth:`forward`, or t is not one of the steps.
         """
         schedule = self.schedule
+        check_whole(t, "t", 0)
         if not 1 <= t <= schedule.steps:
             raise InputError(f"t must lie in 1 … {schedule.steps}; got {t}; at t = 0 there is no noise to predict.")
         sigma = float(schedule.sigmas[t])
@@ -120,9 +131,11 @@ def _levels(sigma: Tensor | float, like: Tensor) -> Tensor:
     levels = levels.expand(like.shape[0]) if levels.dim() == 0 else levels
     if levels.shape != (like.shape[0],):
         raise InputError(f"sigma must be one number or ({like.shape[0]},); got shape {tuple(levels.shape)}.")
-    plain = levels.device.type == "cpu" and not levels.requires_grad and type(levels) is Tensor
-    if plain and not bool((levels > 0).all()):
-        raise InputError(
-            f"sigma must be positive; got {levels.tolist()[:4]}; an image without noise needs no denoiser."
-        )
+    if isinstance(sigma, Tensor):
+        plain = levels.device.type == "cpu" and not levels.requires_grad and type(levels) is Tensor
+        wrong = levels.tolist()[:4] if plain and not bool((levels > 0).all()) else None
+    else:  # a plain number is looked at wherever the image is
+        wrong = sigma if isinstance(sigma, int | float) and not sigma > 0 else None
+    if wrong is not None:
+        raise InputError(f"sigma must be positive; got {wrong}; an image without noise needs no denoiser.")
     return levels

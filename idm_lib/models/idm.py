@@ -13,7 +13,7 @@ from idm_lib.diffusion.range_null import trusted_step
 from idm_lib.diffusion.wavelet_start import shrinkage_start, wavelet_start
 from idm_lib.errors import InputError
 from idm_lib.memory import MemoryPolicy
-from idm_lib.models.config import UNetConfig, check_record, check_wiring
+from idm_lib.models.config import UNetConfig, check_denoising, check_record, check_wiring
 from idm_lib.models.denoiser import Denoiser
 from idm_lib.models.level_step import LevelStep, first_levels
 from idm_lib.models.named import named_config
@@ -93,8 +93,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         operator: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise InputError(f"steps must be a whole number of at least 1; got {steps!r}.")
+        check_denoising(steps, image_mean, image_std, sigma_min, sigma_max)
         check_schedule(schedule, start, noise_channels, ladder, divergence)
         check_record(tuple(ratios), operator)
         self.unet = ReversibleUNet(
@@ -116,7 +115,7 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             )
         )
         v_steps = v if v_steps is None else v_steps
-        check_wiring(v_steps, tuple(v_range))
+        check_wiring(v_steps, tuple(v_range), made_up_for=wired_steps and schedule != "paper")
         if free_steps and not wired_steps:
             raise InputError("free_steps frees a scalar of wired steps; leave it out, or wire the steps.")
         self.chain = (
@@ -134,24 +133,28 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             self.weights = nn.Parameter(rows)  # (T, 3) or (T, 4)
 
     def forward(
-        self, y: Tensor, op: Any, memory: MemoryPolicy | None = None, drift: DriftLog | None = None
+        self, y: Tensor, op: Any, memory: MemoryPolicy | str | None = None, drift: DriftLog | None = None
     ) -> Tensor:
         """Reconstruct.
 
         Args:
             y: measurements, (B, M).
             op: the operator that took them, with ``A``, ``A_adjoint`` and ``A_dagger``.
-            memory: what a backward pass stores; default: :meth:`MemoryPolicy.default`.
+            memory: what a backward pass stores, a policy or its name; default: :meth:`MemoryPolicy.default`.
             drift: notes how exactly the backward pass rebuilds what it inverts, by link.
 
         Returns:
             x̂, (B, 1, H, W), not clamped. Differentiable in the parameters and in y.
 
         Raises:
-            InputError: y is not (B, M), holds NaN, or does not fit the operator.
+            InputError: y is not (B, M), holds NaN, or does not fit the operator, which is none, or the policy is.
         """
         check_measurements(y)
-        policy = memory or MemoryPolicy()
+        if not all(hasattr(op, name) for name in ("A", "A_adjoint", "A_dagger")):
+            raise InputError(
+                f"op must be the operator that took y, with A, A_adjoint and A_dagger; got {type(op).__name__}."
+            )
+        policy = MemoryPolicy.of(memory)
         back_projection = op.A_adjoint(y).to(y.dtype)  # (B, 1, H, W)
         blocks = BlockMemory(policy.blocks, policy.keep_attention, policy.streams, drift, policy.slices)
         start, bodies, extras = self._steps(y, op, back_projection, blocks)
@@ -270,9 +273,9 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             raise InputError(
                 f"the checkpoint has {found} step(s), not {steps}; call from_published(..., steps={found})."
             )
-        raw = torch.cat([value.flatten() for key, value in state.items() if ".v." in key]).tolist()
+        raw = [v for key, value in state.items() if ".v." in key for v in value.flatten().tolist()]
         with torch.device("meta"):
-            model = cls(steps=steps, v_range=widened_range(raw))
+            model = cls(steps=steps, **({"v_range": widened_range(raw)} if raw else {}))
         expected = model.state_dict()
         for key in (*expected, *state):
             if key not in state or key not in expected or state[key].shape != expected[key].shape:

@@ -23,8 +23,8 @@ class BlockMemory:
             wired runs. Blocks that cannot be wired are stored with ``store`` and checkpointed otherwise.
         keep_attention: keep the attentions' outputs, so that the second evaluation need not compute them again.
         stream_dtype: what the streams are held in; see :class:`~idm_lib.reversible.ReversibleChain`.
-        slices: that an attention's feed-forward is computed in; see :class:`~idm_lib.models.attention.AttentionBody`.
         drift: watches how exactly inverted runs are rebuilt.
+        slices: that an attention's feed-forward is computed in; see :class:`~idm_lib.models.attention.AttentionBody`.
     """
 
     kind: str = "store"

@@ -1,12 +1,15 @@
 """Policies: immutable, validated, named."""
 
 import dataclasses
+import inspect
+import re
 
 import pytest
 import torch
 
 import idm_lib as idm
 from idm_lib.memory.policy import NAMES
+from idm_lib.models.runs import BlockMemory
 
 
 def test_names_are_the_published_ones_and_differ():
@@ -56,3 +59,19 @@ def test_how_many_steps_are_kept(steps):
     assert kept == {"store": 0, "paper": 0, "least": 1, "lean": 1, "default": 1, "fast": steps}
     assert idm.MemoryPolicy(keep_steps=2).kept_steps(steps) == min(2, steps)
     assert idm.MemoryPolicy(steps="store", keep_steps=2).kept_steps(steps) == 0, "all are stored anyway"
+
+
+def test_a_policy_may_be_given_by_its_name():
+    policy = idm.MemoryPolicy.fast()
+    assert idm.MemoryPolicy.of(policy) is policy
+    assert idm.MemoryPolicy.of("fast") == policy
+    assert idm.MemoryPolicy.of(None) == idm.MemoryPolicy()
+    for wrong, message in (("invert", "got 'invert'"), (3, "got int")):
+        with pytest.raises(idm.InputError, match=message):
+            idm.MemoryPolicy.of(wrong)
+
+
+@pytest.mark.parametrize("kind", [idm.MemoryPolicy, BlockMemory])
+def test_what_can_be_set_is_described_in_one_list_and_in_order(kind):
+    text = re.split(r"^(?:Attributes|Args):\n", inspect.getdoc(kind), flags=re.M)[1].partition("\n\n")[0]
+    assert re.findall(r"^ {4}(\w+):", text, re.M) == [field.name for field in dataclasses.fields(kind)]

@@ -107,3 +107,40 @@ def test_other_shapes_are_refused(shape):
 def test_a_level_for_each_image_or_one_for_all():
     with pytest.raises(idm.InputError, match=r"one number or \(2,\)"):
         MODEL(torch.rand(2, 1, 8, 8), torch.rand(3))
+
+
+def test_a_step_that_is_none_is_refused():
+    for t in (1.5, "1", True):
+        with pytest.raises(idm.InputError, match="t must be a whole number"):
+            MODEL.epsilon(torch.rand(1, 1, 8, 8), t)
+
+
+def test_a_plain_number_is_looked_at_wherever_the_image_is():
+    """A tensor of levels is not: to look into one on a GPU is to wait for it."""
+    model = tiny().to("meta")
+    image = torch.empty(1, 1, 8, 8, device="meta")
+    assert model(image, 0.1).shape == image.shape
+    for sigma in (0.0, -1, math.nan):
+        with pytest.raises(idm.InputError, match="sigma must be positive"):
+            model(image, sigma)
+
+
+WRONG_NUMBERS = [
+    ({"image_std": 0}, "image_std must be above 0"),
+    ({"image_std": "a"}, "image_std must be a finite number; got 'a'"),
+    ({"image_mean": math.nan}, "image_mean must be a finite number; got nan"),
+    ({"sigma_min": 0}, "0 < sigma_min < sigma_max"),
+    ({"sigma_min": "abc"}, "sigma_min must be a finite number; got 'abc'"),
+    ({"sigma_max": 0.001}, "got 0.005 and 0.001"),
+    ({"sigma_max": math.inf}, "sigma_max must be a finite number; got inf"),
+    ({"steps": 0}, "steps must be a whole number of at least 1; got 0"),
+    ({"steps": 2.0}, "steps must be a whole number of at least 1; got 2.0"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "words"), WRONG_NUMBERS)
+def test_numbers_that_make_no_denoiser_are_refused_by_it_and_by_a_chain(wrong, words):
+    with pytest.raises(idm.InputError, match=words):
+        tiny(**wrong)
+    with torch.device("meta"), pytest.raises(idm.InputError, match=words):
+        idm.InvertibleDiffusion.named("tiny", **wrong)

@@ -57,3 +57,24 @@ def test_either_network_follows_either_schedule():
 def test_an_unknown_name_is_refused():
     with pytest.raises(idm.InputError, match="out of sd15, tiny, got 'huge'"):
         idm.InvertibleDiffusion.named("huge")
+
+
+@pytest.mark.parametrize("schedule", ["state-evolution", "levels"])
+def test_a_share_that_cannot_be_made_up_for_is_refused(schedule):
+    numbers = {"schedule": schedule, "v_steps": 1.0, "v_range": (0.05, 1.0)}
+    with pytest.raises(idm.InputError, match=r"v of the steps must be below 1 .*; got 1"):
+        named("tiny", **numbers)
+    assert named("tiny", **numbers, wired_steps=False).config.v_steps == 1.0
+    paper = {"schedule": "paper", "start": "grey", "noise_channels": 0}
+    assert named("tiny", **numbers | paper).config.v_steps == 1.0
+
+
+def test_a_policy_goes_by_its_name_and_no_operator_is_said():
+    model = idm.InvertibleDiffusion.named("tiny", steps=1)
+    op = idm.BlockCS((8, 8), 0.5)
+    y = op.A(torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(model(y, op, memory="store"), model(y, op, memory=idm.MemoryPolicy.store()))
+    with pytest.raises(idm.InputError, match=r"a policy out of store, .* got 'invert'"):
+        model(y, op, memory="invert")
+    with pytest.raises(idm.InputError, match=r"op must be the operator that took y.* got NoneType"):
+        model(y, None)

@@ -75,6 +75,15 @@ def test_contradictions_are_named(change, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_checkpoint_without_any_link_is_said():
+    for state in (
+        {"alpha": torch.full((3,), 0.5)},
+        {"alpha": torch.full((3,), 0.5), "unet.conv_in.bias": torch.ones(320)},
+    ):
+        with pytest.raises(idm.InputError, match=r"does not fit at '.*': missing"):
+            idm.InvertibleDiffusion.from_published(state)
+
+
 def test_a_checkpoint_of_three_steps_is_not_one_of_one():
     with pytest.raises(idm.InputError, match=r"3 step\(s\), not 1"):
         idm.InvertibleDiffusion.from_published(checkpoint(3), steps=1)
