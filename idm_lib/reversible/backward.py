@@ -61,7 +61,7 @@ class Walk:
             return
         in_slots = {number for _, _, number in slots}
         leaves = {n: _leaf(self.tensors[n], self.needs[n], n in in_slots) for n in self.spec.numbers(index)}
-        x = _leaf(self.streams.decode(x1, self.plan.io_dtype), needs_below)
+        x = _leaf(self._laid_out(index, self.streams.decode(x1, self.plan.io_dtype)), needs_below)
         # The stand-ins stay for the gradients too: a body that checkpoints itself is evaluated once more there.
         with stand_ins(slots, leaves):
             f = self._evaluate(index, x, leaves, with_graph=self.g1 is not None)
@@ -118,6 +118,14 @@ class Walk:
                 self.gradients[number] = _sum(self.gradients.get(number), _compact(part))
         by_source = dict(zip(map(id, sources), found, strict=False))
         return tuple(by_source.get(id(t)) for t in inputs)
+
+    def _laid_out(self, index: int, x: Tensor) -> Tensor:
+        """Return ``x`` with the strides of the first evaluation, if random numbers were drawn there."""
+        for layout in self.tape.get(("layout", index), ()):
+            strides = layout.tolist()
+            if strides != list(x.stride()):
+                x = torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
+        return x
 
     def _watch(self, index: int, x2: Tensor) -> None:
         drift, watched = self.spec.drift, self.tape.get(("watched", index))

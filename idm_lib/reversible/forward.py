@@ -50,10 +50,12 @@ def _evaluate(spec: Spec, index: int, x: Tensor, tensors: Sequence[Tensor], tape
         f = spec.links[index].body(x, *extras)
     else:
         before = spec.ambient.random_state()
-        with Record(spec.replay) if spec.replay else nullcontext() as record:
+        with Record(spec.replay, spec.ambient) if spec.replay else nullcontext() as record:
             f = spec.links[index].body(x, *extras)
         if not same_state(before, spec.ambient.random_state()):
             tape["random", index] = before
+            # Draws come in the order of memory, and a rebuilt input's layout is the arithmetic's, not this one.
+            tape["layout", index] = (torch.tensor(torch.empty_like(x, device="meta").stride()),)
         for kept, results in record.results() if record else ():
             tape["kept", index, kept] = results
     if [t._version for t in given] != versions:

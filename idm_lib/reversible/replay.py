@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from idm_lib.reversible.ambient import Ambient, same_state
+
 #: The fused kernels behind ``scaled_dot_product_attention``, by their names in ``torch.ops.aten``.
 ATTENTION = frozenset(
     {
@@ -46,11 +48,20 @@ class Kept:
 
 
 class Record(TorchDispatchMode):
-    """Run everything, and keep the results of the operations named in ``names``."""
+    """Run everything, and keep the results of the operations named in ``names``.
 
-    def __init__(self, names: Collection[str]) -> None:
+    One that draws random numbers is not kept: given back, it would leave the generator where it was, and whatever
+    the body draws after it would differ. What tells is the generators' state, not the operation's name, since the
+    fused attention kernels draw only if they are given a dropout.
+
+    Args:
+        names: of operations, as in ``torch.ops.aten``.
+        ambient: reads the generators' state.
+    """
+
+    def __init__(self, names: Collection[str], ambient: Ambient) -> None:
         super().__init__()
-        self._names = names
+        self._names, self._ambient = names, ambient
         self._calls = 0
         self._kept: list[tuple[Kept, tuple[Tensor, ...], list[int]]] = []
 
@@ -62,13 +73,16 @@ class Record(TorchDispatchMode):
         if _name(func) not in self._names:
             return func(*args, **kwargs)
         args = _with_logsumexp(func, args)
+        order, before = self._calls, self._ambient.random_state()
+        self._calls += 1
         result = func(*args, **kwargs)
+        if not same_state(before, self._ambient.random_state()):
+            return result
         leaves, structure = tree_flatten(result)
         tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
         others = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        kept = Kept(self._calls, _key(func, args, kwargs), (others, structure))
+        kept = Kept(order, _key(func, args, kwargs), (others, structure))
         self._kept.append((kept, tensors, [tensor._version for tensor in tensors]))
-        self._calls += 1
         return result
 
     def results(self) -> list[tuple[Kept, tuple[Tensor, ...]]]:

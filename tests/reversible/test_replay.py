@@ -137,3 +137,26 @@ def test_any_operation_can_be_kept():
     assert down.calls["convolution"] == 0
     plain = torch.autograd.grad(loss_of(*chain(*x, memory="store")), [*x, *chain.parameters()])
     assert worst(found, plain) < 1e-12
+
+
+class Draws(nn.Module):
+    """Draws a mask in an operation that may be kept, and more numbers after it; attends in between."""
+
+    def __init__(self, dropout):
+        super().__init__()
+        self.attend, self.dropout = Attend(), dropout
+
+    def forward(self, x):
+        x, _ = torch.native_dropout(x, self.dropout, True)
+        x = self.attend(x)
+        return x * torch.rand_like(x)
+
+
+@pytest.mark.parametrize("memory", ["checkpoint", "invert"])
+def test_an_operation_that_draws_random_numbers_is_not_kept_and_others_still_are(memory):
+    """Given back, it would leave the generator behind, and all that is drawn after it would differ."""
+    bodies = lambda: [Draws(0.5), Draws(0.25)]  # noqa: E731
+    expected, _, _ = gradients("store", bodies=bodies)
+    found, up, down = gradients(memory, ATTENTION | {"native_dropout"}, bodies=bodies)
+    assert (up, down) == (2, 0)
+    assert worst(found, expected) < 1e-11
