@@ -4,7 +4,8 @@
 
 DIR holds the test images, of each of which the middle is taken; where a model has seen phantoms in training, as many
 new ones are measured too. The zero-shot solvers use the shipped prior, which is also what every model began with, and
-are tuned here on DIR2's held-out images (those that no training saw), for each setting and number of calls; the
+are tuned here on DIR2's held-out images (those that no training saw), for each setting and number of calls, of which
+those above twenty take what is best at twenty; the
 chain as it was before training uses its recipe's ladder. RUNS holds NAME-unet/final for each model: the
 network that is called once from A⁺y, trained for as long; the command for it is in the recipe's first lines.
 """
@@ -132,9 +133,10 @@ def zero_shot(setting: Setting, op: Any, held_out: Tensor, options: Any) -> dict
     ways["tv"] = (partial(tv, **chosen), {"tuned": chosen})
     starts = [{"start": s, "sigma_max": a, "sigma_min": b} for s in ("grey", "wavelets") for a, b in LADDERS]
     for calls in options.calls:
-        solver = partial(with_prior, pnp, prior, iterations=calls)
-        chosen = tuned(solver, starts, op, x if calls < 20 else few, options.seed) if calls <= 20 else chosen
-        ways[f"pnp:{calls}"] = (partial(solver, **chosen), {"tuned": chosen})
+        solver = partial(with_prior, pnp, prior)
+        images = x if calls < 20 else few
+        chosen = tuned(partial(solver, iterations=min(calls, 20)), starts, op, images, options.seed)
+        ways[f"pnp:{calls}"] = (partial(solver, iterations=calls, **chosen), {"tuned": chosen})
     most = max(options.calls)
     chosen = tuned(partial(with_prior, ddnm, prior, iterations=min(most, 20)), DDNM, op, few, options.seed)
     ways[f"ddnm:{most}"] = (partial(with_prior, ddnm, prior, iterations=most, **chosen), {"tuned": chosen})

@@ -76,13 +76,14 @@ def predict_quality(
     noise = kept.noise_std**2
     seen = (y_kept - kept.A(estimate)).square().sum(dim=1).double()  # (B,)
     seen = (seen + (2 * fit - 1) * noise * y_kept.shape[1]).clamp_min(0)
-    ones = torch.ones_like(estimate[:1])
-    flat = held.A(ones).double()  # (1, K): what a wrong mean brightness would look like
-    flat_unseen = (pixels - kept.A(ones).double().square().sum()).clamp_min(0)  # ‖·‖² of ones in the null space
+    ones = torch.ones_like(estimate)  # one for each image: an operator may have a permutation for each
+    flat = held.A(ones).double()  # (B, K): what a wrong mean brightness would look like
+    flat_energy = flat.square().sum(dim=1)  # (B,)
+    flat_unseen = (pixels - kept.A(ones).double().square().sum(dim=1)).clamp_min(0)  # (B,), of ones in the null space
     residual = (y_held - held.A(estimate)).double()  # (B, K)
-    offset = (residual * flat).sum(dim=1) / flat.square().sum()  # (B,), least squares
+    offset = (residual * flat).sum(dim=1) / flat_energy  # (B,), least squares
     rest = (residual - offset[:, None] * flat).square().sum(dim=1) / max(1, samples - 1)  # (B,), of which noise: σ²
-    spread = rest / flat.square().sum()  # variance of the offset
+    spread = rest / flat_energy  # variance of the offset
     tail = (1 - confidence) / 2
     width = float(norm.ppf(1 - tail))
     degrees = max(1, samples - 1)

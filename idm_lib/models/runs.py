@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,13 +74,27 @@ class WiredRun(nn.Module):
         self.v = nn.ParameterList([nn.Parameter(torch.full((1,), v)) for _ in range(links)])
         self.u = nn.ParameterList([nn.Parameter(torch.full((1,), 1 - v)) for _ in range(links)]) if free else None
         self.v_range, self.name = v_range, name
+        self._read: tuple[Any, list[float]] = (None, [])  # which v, as they were when they were read; and as numbers
 
     def links(self, bodies: Bodies) -> list[WiredCoupling]:
         """The bodies, wired by this run's scalars."""
+        readings = [partial(self._reading, i) for i in range(len(self.v))]
         if self.u is None:
-            return [WiredCoupling(body, v, self.v_range) for body, v in zip(bodies, self.v, strict=True)]
-        scalars = zip(bodies, self.v, self.u, strict=True)
-        return [FreeCoupling(body, v, self.v_range, u) for body, v, u in scalars]
+            scalars = zip(bodies, self.v, readings, strict=True)
+            return [WiredCoupling(body, v, self.v_range, reading) for body, v, reading in scalars]
+        both = zip(bodies, self.v, self.u, readings, strict=True)
+        return [FreeCoupling(body, v, self.v_range, u, reading) for body, v, u, reading in both]
+
+    def _reading(self, index: int) -> float:
+        """The raw vᵢ as a number. All are read at once, and again only when one has been changed.
+
+        A number from a GPU has to be waited for; so a training step waits once for a run, not for every link of every
+        evaluation.
+        """
+        now = [(v.data_ptr(), v._version) for v in self.v]  # in an evaluation the parameters are other objects
+        if self._read[0] != now:
+            self._read = (now, torch.cat([v.detach() for v in self.v]).tolist())
+        return self._read[1][index]
 
     def forward(
         self, state: Tensor | Pair, bodies: Bodies, extras: Extras, memory: BlockMemory, stored: int = 0

@@ -78,6 +78,8 @@ class WiredCoupling(Coupling):
         v_range: bounds ``(lo, hi)`` on the effective value, 0 < lo <= hi. A number given outside widens it, with
             a warning. A parameter given does not, since a raw value may leave the range in training; use
             :func:`widened_range` on imported weights.
+        reading: gives the raw v as a number, from an owner who reads many of them at once: a number from a GPU has to
+            be waited for. It serves :meth:`amplification` alone, which only has to be near.
 
     Raises:
         InputError: v is not finite and positive, or the range is not ``0 < lo <= hi``.
@@ -88,8 +90,10 @@ class WiredCoupling(Coupling):
         body: Callable[..., Tensor],
         v: float | Tensor = 0.5,
         v_range: tuple[float, float] = V_RANGE,
+        reading: Callable[[], float] | None = None,
     ) -> None:
         super().__init__(body)
+        self._reading = reading
         if isinstance(v, nn.Parameter):
             self.v = v
         elif isinstance(v, Tensor):
@@ -122,6 +126,13 @@ class WiredCoupling(Coupling):
         lo, hi = self.v_range
         v = min(max(float(self.v.detach()), lo), hi) if has_data(self.v) else (lo + hi) / 2
         return 1 - v, v
+
+    def amplification(self) -> float:
+        """Return 1/v, by ``reading`` if there is one."""
+        if self._reading is None or not has_data(self.v):
+            return super().amplification()
+        lo, hi = self.v_range
+        return 1 / min(max(self._reading(), lo), hi)
 
     def extra_repr(self) -> str:
         """Show the range beside the body."""

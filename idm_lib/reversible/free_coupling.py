@@ -16,7 +16,7 @@ class FreeCoupling(WiredCoupling):
     The paper writes u and v; its authors' code ties u = 1 − v. Only v is divided by, so only v has a range.
 
     Args:
-        body, v, v_range: as there.
+        body, v, v_range, reading: as there.
         u: the value at the start, 1 − v by default, or an existing parameter of shape [1], which is used as is.
 
     Raises:
@@ -29,8 +29,9 @@ class FreeCoupling(WiredCoupling):
         v: float | Tensor = 0.5,
         v_range: tuple[float, float] = V_RANGE,
         u: float | Tensor | None = None,
+        reading: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(body, v, v_range)
+        super().__init__(body, v, v_range, reading)
         if isinstance(u, nn.Parameter):
             self.u = u
         elif isinstance(u, Tensor):  # of a functional call

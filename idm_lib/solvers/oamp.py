@@ -44,14 +44,17 @@ def oamp(
     It stops when the predicted error no longer falls; the last image is D(r, τ), projected onto the measurements.
     Two network calls an iteration, one in the last.
 
-    Args and errors: see :class:`~idm_lib.solvers.base.Solver`; ``op`` must also have ``true_ratio``.
+    Args and errors: see :class:`~idm_lib.solvers.base.Solver`; ``op`` must also have ``true_ratio``, and must not say
+    that its rows are not orthonormal. Rows that are, and yet do not look at random, as Hadamard's in the order of
+    their sequency, are not refused; r is then no image in white noise, and the result may be worse than A⁺y.
     """
     total = check_iterations(iterations, 10)
     check_prior(prior, "oamp")
     check_measurements(y)
-    if not hasattr(op, "true_ratio"):
+    if not hasattr(op, "true_ratio") or not getattr(op, "orthonormal", True):
         raise InputError(
-            f"oamp needs orthonormal rows and a true_ratio; a {type(op).__name__} has none; use ddnm or tv."
+            f"oamp needs orthonormal rows and a true_ratio; this {type(op).__name__} lacks one of them; "
+            "use ddnm or tv."
         )
     generator = torch.Generator().manual_seed(seed)
     ratio, noise_std = op.true_ratio, getattr(op, "noise_std", 0.0)

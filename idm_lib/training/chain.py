@@ -76,10 +76,11 @@ class ChainTask:
         self, model: nn.Module, x: Tensor, step: int, settings: InvertibleDiffusion, part: slice = slice(None)
     ) -> Tensor:
         """The loss of a part of one batch x, (B, 1, h, w); the operator depends on the seed and the step."""
-        op, x = self.operator(step).to(x.device), x[part]
+        op = self.operator(step).to(x.device)
         logged = (step + 1) % self.config.log_every == 0  # watching costs little, on a GPU a wait for it
-        y = op.measure(x, seed=(self.config.seed + step) % 2**32)  # noise, where the operator has some
-        return self.distance(model(y, op, self.memory, self._drift if logged else None), x)
+        # The whole batch's, since noise has one seed: every part and every process is to have noise of its own.
+        y = op.measure(x, seed=(self.config.seed + step) % 2**32)[part]
+        return self.distance(model(y, op, self.memory, self._drift if logged else None), x[part])
 
     def distance(self, estimate: Tensor, x: Tensor) -> Tensor:
         """The chosen loss, a scalar, of two (B, 1, H, W)."""

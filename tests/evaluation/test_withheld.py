@@ -104,3 +104,15 @@ def test_a_method_that_gives_nan_is_named():
 
     with pytest.raises(idm.InputError, match="NaN"):
         reconstruct(op.A(torch.rand(1, 1, 8, 8)), op, broken)
+
+
+def test_images_with_a_permutation_each_are_predicted_as_they_are_alone():
+    x = torch.rand(3, 1, *SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for seeds, images in [((1, 2, 3), x), *(((seed,), x[i : i + 1]) for i, seed in enumerate((1, 2, 3)))]:
+        op = idm.BlockCS(SIZE, 0.3, block_size=16, permutation_seed=seeds)
+        kept, held = hold_back(op, 0.1)
+        y_kept, y_held = split_measurements(op.A(images), kept, held)
+        found.append(predict_quality(kept.A_dagger(y_kept), y_kept, kept, y_held, held))
+    for together, (alone,) in zip(found[0], found[1:], strict=True):
+        assert (together.psnr, together.low, together.high) == pytest.approx((alone.psnr, alone.low, alone.high))

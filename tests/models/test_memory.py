@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import idm_lib as idm
 from idm_lib.memory.policy import NAMES
-from idm_lib.reversible import ATTENTION
+from idm_lib.models.runs import WiredRun
+from idm_lib.reversible import ATTENTION, WiredCoupling
 
 SMALL = {
     "block_channels": (16, 32), "attention": (True, True), "injectors": (True, True), "attention_heads": 2,
@@ -121,3 +122,31 @@ def test_gradients_are_equal_under_every_policy():
     for name in NAMES:
         for key, gradient in found["store"].items():
             assert float((found[name][key] - gradient).abs().max()) < 1e-11 * largest, (name, key)
+
+
+def test_wiring_scalars_are_read_once_a_run_and_update(monkeypatch):
+    """A number from a GPU has to be waited for: not for every link of every evaluation, and yet never a stale one."""
+    torch.manual_seed(0)
+    model = idm.InvertibleDiffusion(steps=3, **SMALL)
+    op = idm.BlockCS((16, 16), 0.5, block_size=8)
+    y = op.A(torch.rand(1, 1, 16, 16))
+    runs = [m for m in model.modules() if isinstance(m, WiredRun) and m is not model.chain]  # float64, come what may
+    reads, values = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda t: reads.append(t) or values(t))
+    monkeypatch.setattr(WiredCoupling, "weights", None)  # which would read a link's own
+
+    def step():
+        reads.clear()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(y, op, idm.MemoryPolicy.paper()).mean()
+        loss.backward()
+        return len(reads)
+
+    assert step() == len(runs) > 3, "so many runs, three evaluations of each in three steps"
+    assert step() == 0
+    with torch.no_grad():
+        for v in runs[0].v:
+            v.add_(0.1)
+    assert step() == 1
+    links = runs[0].links([torch.nn.Identity()] * len(runs[0].v))
+    assert [link.amplification() for link in links] == pytest.approx([1 / 0.6] * len(links))

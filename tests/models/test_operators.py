@@ -86,9 +86,10 @@ def test_solvers_explain_the_measurements_and_tv_betters_the_pseudo_inverse(name
     assert float(psnr(sampled, x)) > 15
 
 
-def test_oamp_asks_for_what_it_relies_on():
-    op = OPERATORS["ct"]()
-    with pytest.raises(idm.InputError, match=r"oamp needs .* true_ratio; a ParallelBeamCT has none; use ddnm or tv"):
+@pytest.mark.parametrize("name", ["ct", "mri", "super-resolution"])
+def test_oamp_asks_for_what_it_relies_on(name):
+    op = OPERATORS[name]()
+    with pytest.raises(idm.InputError, match=r"oamp needs .* true_ratio; this \w+ lacks one of them; use ddnm or tv"):
         oamp(op.A(image()), op, idm.Denoiser.from_pretrained("prior-tiny"))
 
 

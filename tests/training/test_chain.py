@@ -190,3 +190,21 @@ def test_two_processes_learn_what_one_learns(task, request, tmp_path):
     assert two == pytest.approx(one, rel=1e-4)
     assert (tmp_path / "two" / "final" / WEIGHTS).is_file()
     assert json.loads((tmp_path / "two" / "final" / "config.json").read_text())["_class_name"]
+
+
+def test_every_part_of_a_batch_has_noise_of_its_own(recipe):
+    """Parts, one after another or each in a process of its own, are the batch: noise on the measurements included."""
+    task = ChainTask(TrainConfig.load(recipe, ["measure.operator={operator: MRI, ratio: 0.5, noise_std: 0.1}"]))
+    x = torch.rand(2, 1, 16, 16)
+    seen = []
+
+    def model(y, op, memory, drift):
+        seen.append(y)
+        return op.A_adjoint(y)
+
+    for part in (slice(None), slice(0, 1), slice(1, 2)):
+        task.loss(model, x, 0, None, part)
+    assert torch.equal(torch.cat(seen[1:]), seen[0])
+    op = task.operator(0)
+    noise = seen[0] - op.A(x)
+    assert float((noise[0] - noise[1]).abs().max()) > 0.1
