@@ -71,6 +71,8 @@ class BlockCS(LinearOperator):
         self._full = {
             n: orthonormal_matrix(n, self.seed) for n in (block if self._blocks else 0, self._rest) if n
         }  # float64, all columns: any ratio is a cut of them
+        # Shared with relatives of this ratio, so never emptied, only replaced.
+        self._cuts: dict[tuple[int, torch.dtype], Tensor] = {}
         self._draw_permutation()
 
     # -- sizes ---------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ class BlockCS(LinearOperator):
             cut = self._blocks * self.block_size**2
             parts = []
             if self._blocks:
-                blocks = pixels[:, :cut].reshape(x.shape[0], self._blocks, -1)  # (B, blocks, N)
+                blocks = pixels[:, :cut].reshape(len(x), self._blocks, self.block_size**2)  # (B, blocks, N)
                 parts.append((blocks @ self._phi(self.block_size**2, self._q, x)).flatten(1))  # (B, blocks·q)
             if self._rest:
                 parts.append(pixels[:, cut:] @ self._phi(self._rest, self._q_rest, x))  # (B, q′)
@@ -122,13 +124,7 @@ class BlockCS(LinearOperator):
         Raises:
             InputError: as :meth:`A`.
         """
-        check_tensor(y, "y", self.device)
-        if y.dim() != 2 or y.shape[1] != self.measurements:
-            raise InputError(
-                f"y must have shape (B, {self.measurements}); got {tuple(y.shape)}; "
-                "use the operator that measured it (same image size and ratio)."
-            )
-        self._check_batch(y, "y")
+        self._check_y(y)
         with full_precision(y):
             batch, cut = y.shape[0], self._blocks * self._q
             values = y.to(compute_dtype(y))
@@ -148,11 +144,13 @@ class BlockCS(LinearOperator):
     # -- relatives of this operator ------------------------------------------------------------------------
 
     def replace(self, ratio: float | None = None, permutation_seed: int | Sequence[int] | None = None) -> "BlockCS":
-        """The operator with the same Φ but another ratio or permutation; cheap, since Φ is shared."""
+        """The operator with the same Φ but another ratio or permutation; cheap: Φ is shared, and so is its cut."""
         other = object.__new__(BlockCS)
-        other.__dict__.update(self.__dict__, _cuts={}, ratio=self.ratio if ratio is None else check_ratio(ratio))
+        other.__dict__.update(self.__dict__, ratio=self.ratio if ratio is None else check_ratio(ratio))
         other._q = rows(other.ratio, self.block_size**2) if self._blocks else 0
         other._q_rest = rows(other.ratio, self._rest)
+        if (other._q, other._q_rest) != (self._q, self._q_rest):
+            other._cuts = {}
         if permutation_seed is not None:
             other.permutation_seed = _check_permutation_seed(permutation_seed)
             other._draw_permutation()
@@ -164,9 +162,13 @@ class BlockCS(LinearOperator):
         Args:
             y: (B, M), measured by this operator.
             ratio: in (0, self.ratio].
+
+        Raises:
+            InputError: a higher ratio, or a ``y`` that :meth:`A_adjoint` would not take.
         """
         if check_ratio(ratio) > self.ratio:
             raise InputError(f"restrict() can only lower the ratio from {self.ratio:g}; got {ratio:g}.")
+        self._check_y(y)
         lower, cut = self.replace(ratio=ratio), self._blocks * self._q
         blocks = y[:, :cut].reshape(y.shape[0], self._blocks, self._q)[:, :, : lower._q]
         return lower, torch.cat([blocks.flatten(1), y[:, cut : cut + lower._q_rest]], dim=1)
@@ -198,9 +200,11 @@ class BlockCS(LinearOperator):
 
     def to(self, device: torch.device | str) -> Self:
         """Move the permutation and Φ to ``device``, in place, and return the operator."""
+        before = self._device
         super().to(device)
-        self._order, self._inverse_order = self._order.to(device), self._inverse_order.to(device)
-        self._cuts = {}
+        if self._device != before:
+            self._order, self._inverse_order = self._order.to(device), self._inverse_order.to(device)
+            self._cuts = {}
         return self
 
     def __repr__(self) -> str:
@@ -220,7 +224,6 @@ class BlockCS(LinearOperator):
             order = np.stack([pixel_permutation(pixels, s) for s in self.permutation_seed])  # (B, HW)
         self._order = torch.from_numpy(order).to(self._device)
         self._inverse_order = torch.from_numpy(np.argsort(order, axis=-1)).to(self._device)
-        self._cuts: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def _gather(self, pixels: Tensor, order: Tensor) -> Tensor:
         """Reorder the pixels, (B, HW) → (B, HW), by one order for all or one for each."""
@@ -239,6 +242,15 @@ class BlockCS(LinearOperator):
             cut = torch.from_numpy(np.ascontiguousarray(self._full[size][:, :columns]))
             self._cuts[key] = cut.to(self._device, key[1])
         return self._cuts[key]  # (size, columns)
+
+    def _check_y(self, y: Tensor) -> None:
+        check_tensor(y, "y", self.device)
+        if y.dim() != 2 or y.shape[1] != self.measurements:
+            raise InputError(
+                f"y must have shape (B, {self.measurements}); got {tuple(y.shape)}; "
+                "use the operator that measured it (same image size and ratio)."
+            )
+        self._check_batch(y, "y")
 
     def _check_batch(self, tensor: Tensor, name: str) -> None:
         if not isinstance(self.permutation_seed, int) and tensor.shape[0] != len(self.permutation_seed):

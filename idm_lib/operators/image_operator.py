@@ -114,8 +114,11 @@ class ImageOperator(LinearOperator):
 
     def to(self, device: torch.device | str) -> Self:
         """Move the operator's tables to ``device``, in place, and return the operator."""
-        self._ready = {}
-        return super().to(device)
+        before = self._device
+        super().to(device)
+        if self._device != before:
+            self._ready = {}
+        return self
 
     # -- saving --------------------------------------------------------------------------------------------
 

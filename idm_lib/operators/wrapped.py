@@ -1,10 +1,11 @@
 """Another library's measurement as an operator of this one."""
 
 import math
+from itertools import chain
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idm_lib.errors import InputError
 from idm_lib.operators.base import check_whole
@@ -25,6 +26,7 @@ class Wrapped(ImageOperator):
         noise_std: see :class:`~idm_lib.operators.LinearOperator`.
         dtype: what the physics computes in, if its own numbers allow no other; by default the input's.
         tolerance, max_iterations: of the conjugate gradients.
+        device: where the physics is; by default where its first parameter or buffer is, or on the CPU if it has none.
 
     Raises:
         InputError: no such methods, or a measurement of an image that is no tensor with one row for each image.
@@ -39,6 +41,7 @@ class Wrapped(ImageOperator):
         dtype: torch.dtype | None = None,
         tolerance: float = 1e-4,
         max_iterations: int = 1000,
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__(image_size, noise_std)
         missing = [name for name in ("A", "A_adjoint") if not callable(getattr(physics, name, None))]
@@ -48,8 +51,9 @@ class Wrapped(ImageOperator):
         self.channels = check_whole(channels, "channels", 1)
         check_cg(tolerance, max_iterations)
         self.tolerance, self.max_iterations = tolerance, max_iterations
+        super().to(_device_of(physics) if device is None else device)  # the operator goes to the physics
         with torch.no_grad():
-            y = physics.A(torch.zeros(1, self.channels, *self.image_size, dtype=dtype))
+            y = physics.A(torch.zeros(1, self.channels, *self.image_size, dtype=dtype, device=self.device))
         if not isinstance(y, Tensor) or y.dim() < 2 or len(y) != 1:
             got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise InputError(f"physics.A must give one row of numbers for each image; got {got} for one image.")
@@ -100,3 +104,9 @@ class Wrapped(ImageOperator):
 
     def __repr__(self) -> str:
         return f"Wrapped({self.physics!r}, image_size={self.image_size})  # {self.measurements} numbers"
+
+
+def _device_of(physics: Any) -> torch.device:
+    """Where its first parameter or buffer is; the CPU for what is no module, or holds neither."""
+    held = chain(physics.parameters(), physics.buffers()) if isinstance(physics, nn.Module) else ()
+    return next((tensor.device for tensor in held), torch.device("cpu"))

@@ -119,6 +119,30 @@ def test_replace_shares_the_matrix_and_equals_a_new_operator():
     assert op.measurements == idm.BlockCS((40, 40), 0.1).measurements
 
 
+def test_the_cut_of_the_matrix_is_kept_while_ratio_and_device_are():
+    op = idm.BlockCS((40, 40), 0.1, seed=2)
+    x = image(op)
+    y = op.A(x)
+    cut = op._phi(32**2, op._q, x)
+    assert op.to("cpu")._phi(32**2, op._q, x) is cut
+    relative = op.replace(permutation_seed=9)
+    assert relative._phi(32**2, op._q, x) is cut
+    assert torch.equal(op.replace(ratio=0.2).A(x), idm.BlockCS((40, 40), 0.2, seed=2).A(x))
+    relative.to("meta")
+    assert op._phi(32**2, op._q, x) is cut, "where a relative goes, the operator does not"
+    assert torch.equal(op.A(x), y)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (64, 32), (8, 8)])
+def test_an_empty_batch(size):
+    op = idm.BlockCS(size, 0.3)
+    y = op.A(torch.zeros(0, 1, *size))
+    assert y.shape == (0, op.measurements)
+    assert op.A_adjoint(y).shape == (0, 1, *size)
+    lower, part = op.restrict(y, 0.1)
+    assert part.shape == (0, lower.measurements)
+
+
 def test_rebuilt_from_a_few_saved_numbers():
     op = idm.BlockCS((37, 95), 0.3, block_size=16, seed=4, permutation_seed=[1, 2], noise_std=0.1)
     saved = json.dumps(op.config())
@@ -195,6 +219,8 @@ def test_same_numbers_on_a_gpu():
         (lambda op: op.A_adjoint(torch.rand(1, 3)), "(B, 7); got (1, 3)"),
         (lambda op: op.A_adjoint(torch.full((1, 7), float("inf"))), "finite"),
         (lambda op: op.restrict(torch.rand(1, 7), 0.5), "only lower the ratio"),
+        (lambda op: op.restrict(torch.rand(1, 3), 0.05), "(B, 7); got (1, 3)"),
+        (lambda op: op.restrict(torch.rand(7), 0.05), "(B, 7); got (7,)"),
         (lambda _: idm.BlockCS((8, 8), 0), "ratio must lie in (0, 1]"),
         (lambda _: idm.BlockCS((8, 8), 1.01), "ratio must lie in (0, 1]"),
         (lambda _: idm.BlockCS((8, 8), float("nan")), "ratio must lie in (0, 1]"),

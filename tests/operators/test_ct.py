@@ -97,3 +97,16 @@ def test_bad_numbers_get_one_sentence(arguments, words):
         idm.ParallelBeamCT((8, 8), **arguments)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_matrix_is_kept_while_the_device_is():
+    """A training step calls ``to`` every time, and to make the sparse matrix takes longer than to use it."""
+    op = idm.ParallelBeamCT((16, 16), 8)
+    x = torch.rand(1, 1, 16, 16)
+    y = op.A(x)
+    ready = dict(op._ready)
+    assert ready
+    assert op.to("cpu")._ready == ready
+    assert op.to("cpu:0")._ready == ready
+    assert op.to("meta")._ready == {}
+    assert torch.equal(op.to("cpu").A(x), y)

@@ -56,6 +56,37 @@ def test_a_physics_of_one_precision():
     assert y.tolist() == [[0.5] * 16]
 
 
+class Weighted(torch.nn.Module):
+    """Multiplies by a buffer of its own."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def A(self, x):
+        assert x.device == self.weight.device
+        return x * self.weight
+
+    A_adjoint = A
+
+
+class Bare:
+    """The same, but no module."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    A = A_adjoint = Weighted.A
+
+
+@pytest.mark.parametrize(("kind", "options"), [(Weighted, {}), (Bare, {"device": "meta"})])
+def test_a_physics_on_another_device_is_wrapped_there(kind, options):
+    op = idm.Wrapped(kind(torch.ones(4, 4, device="meta")), (4, 4), **options)
+    assert op.device.type == "meta"
+    assert op.A(torch.ones(2, 1, 4, 4, device="meta")).shape == (2, 16)
+    assert idm.Wrapped(kind(torch.ones(4, 4)), (4, 4)).device.type == "cpu"
+
+
 def test_what_is_no_physics_is_refused():
     class NoAdjoint:
         def A(self, x):
