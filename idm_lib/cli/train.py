@@ -1,4 +1,4 @@
-"""Train a model from a configuration: seeded, resumable at any moment, the same bits either way.
+"""Train a model from a configuration: seeded, resumable at any moment, on a CPU the same bits either way.
 
   idm train --config prior-tiny --data photos/ --out runs/prior
   idm train --config tiny --data div2k
@@ -10,7 +10,7 @@
 sd15 fine-tunes Stable Diffusion v1.5's U-Net, which it fetches from the hub; FOLDER is a copy of your own, a model
 that you go on with, or a checkpoint of the paper's authors. Sets that have a name are fetched once, checked, and kept
 in the user's cache, or where IDM_DATA says. A run that was stopped goes on where its last checkpoint was when the
-same command is given again.
+same command is given again, or one with another optimiser.lr, schedule_lr, clip, warmup or decay.
 
 Of medical scans (DICOM, NIfTI, fastMRI's HDF5), which are looked for in the folders below too, every slice is an
 image; data.validation says how many patients are held out.

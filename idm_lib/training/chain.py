@@ -121,8 +121,7 @@ class ChainTask:
         """
         if not source.validation:
             return {}, {}
-        side = min(160, *(min(image.shape) for image in source.validation))
-        side -= side % 16 if self.config.measure.operator else 0  # what is thinned out must divide
+        side = self.operator.validation_side(min(160, *(min(image.shape) for image in source.validation)))
         x = source.validation_crops(side).to(device)
         scores, pictures = {}, {}
         for name, op in self.operator.for_validation(side).items():

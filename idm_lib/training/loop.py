@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import ModelMixin
@@ -21,6 +22,10 @@ from idm_lib.training.config import TrainConfig
 from idm_lib.training.data import CropSource
 from idm_lib.training.log import RunLog
 from idm_lib.training.optimiser import learning_rate, make_optimiser, set_learning_rate
+
+#: What of ``optimiser`` may change when a run is resumed: how fast it learns, and not what it learns. A rate of the
+#: schedule's own may be another, but neither come nor go: it has moments of its own in the checkpoint.
+CHANGEABLE = ("lr", "schedule_lr", "clip", "warmup", "decay")
 
 
 class Task(Protocol):
@@ -46,6 +51,8 @@ class Task(Protocol):
 
 def train(task: Task, config: TrainConfig, out: Path) -> Path:
     """Train to the end, from where the last checkpoint in ``out`` left off if there is one.
+
+    A resumed run may learn at another pace, see :data:`CHANGEABLE`; everything else must be as it was.
 
     Writes into ``out``: ``config.yaml`` (resolved), ``checkpoint.pt``, ``log.jsonl``, TensorBoard events if
     tensorboard is installed, and at the end ``final/`` (the averaged weights, as ``from_pretrained`` reads them).
@@ -79,10 +86,9 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     optimiser = make_optimiser(model, config.optimiser)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema)).to(accelerator.device)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
-    try:  # only now, so that a run that could not begin claims no folder
+    try:
+        _admit(out, config)
         out.mkdir(parents=True, exist_ok=True)
-        with accelerator.main_process_first():
-            _claim(out, config)
         start = _resume(out / "checkpoint.pt", model, average, optimiser, accelerator.scaler)
         log = RunLog(out, start) if accelerator.is_main_process else None
     except OSError as error:
@@ -112,10 +118,14 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimiser.clip or math.inf)
         finite = bool(torch.isfinite(loss + norm))
         if not finite and not _skipped(accelerator.scaler, loss):
+            kept = (out / "checkpoint.pt").exists()
             raise InputError(
                 f"step {step} gave loss {float(loss):g} and gradient norm {float(norm):g}; "
-                f"the last good checkpoint is kept in {out}; lower optimiser.lr and resume."
+                + (f"the last good checkpoint is kept in {out}; " if kept else "there is no checkpoint yet; ")
+                + ("lower optimiser.lr and resume." if kept else "lower optimiser.lr and begin again.")
             )
+        if step == start and log:  # only now, so that a run that could not begin claims no folder
+            _claim(out, config)
         optimiser.step()
         optimiser.zero_grad()
         average.update_parameters(model)
@@ -165,13 +175,39 @@ def _split(share: slice, parts: int) -> list[slice]:
     return [slice(at, at + size // parts) for at in range(share.start, share.stop, size // parts)]
 
 
-def _claim(out: Path, config: TrainConfig) -> None:
-    """Write the resolved configuration; refuse a folder that another configuration has begun."""
+def _admit(out: Path, config: TrainConfig) -> None:
+    """Refuse a folder that a configuration has begun which differs in more than may change, or has ended."""
     path, text = out / "config.yaml", config.to_yaml()
-    if path.exists() and path.read_text() != text:
-        raise InputError(f"{out} holds a run with another configuration (see {path}); choose another --out.")
     if not path.exists():
-        write_whole(path, lambda file: file.write(text.encode()))
+        return
+    try:
+        found = path.read_text()
+        if found == text:
+            return
+        same = _lasting(yaml.safe_load(found)) == _lasting(yaml.safe_load(text))
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):  # not what a run has written
+        same = False
+    if not same or (out / "final").exists():
+        raise InputError(
+            f"{out} holds a run with another configuration (see {path}), of which until its end only optimiser's "
+            f"{', '.join(CHANGEABLE)} may change; choose another --out."
+        )
+
+
+def _lasting(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration a run keeps from its first step to its last."""
+    rules = {name: value for name, value in config["optimiser"].items() if name not in CHANGEABLE}
+    return config | {"optimiser": rules | {"apart": bool(config["optimiser"]["schedule_lr"])}}
+
+
+def _claim(out: Path, config: TrainConfig) -> None:
+    """Write the resolved configuration, where another or none is."""
+    path, text = out / "config.yaml", config.to_yaml()
+    try:
+        if not path.exists() or path.read_text() != text:
+            write_whole(path, lambda file: file.write(text.encode()))
+    except OSError as error:
+        raise InputError(f"{path} could not be written ({error.strerror or error}); make room and resume.") from None
 
 
 def _skipped(scaler: GradScaler | None, loss: Tensor) -> bool:
@@ -198,10 +234,13 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any, sc
     if not path.exists():
         return 0
     state = load_checkpoint(path)
+    shares = [group["share"] for group in optimiser.param_groups]  # by the rates of now, not of then
     try:
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
+        for group, share in zip(optimiser.param_groups, shares, strict=True):
+            group["share"] = share
         if scaler:
             scaler.load_state_dict(state["scaler"])
         return int(state["step"])

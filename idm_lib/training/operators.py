@@ -1,6 +1,7 @@
 """The operator of every training step: another ratio, seed or geometry each time, by the step's number alone."""
 
 import inspect
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class OperatorSource:
             self._takes = set(inspect.signature(operator_class(measure.operator.get("operator"))).parameters)
             if "image_size" not in self._takes or "image_size" in measure.operator:
                 raise InputError("measure.operator must be one of images, without image_size: a crop has the size.")
-            self(0)  # refuses what no operator can be made from, before anything is trained
+            self._try_all()  # refuses what no operator can be made from, before anything is trained
         else:
             self._block_cs = BlockCS((side, side), measure.high, measure.block_size, measure.seed)
 
@@ -56,6 +57,37 @@ class OperatorSource:
                 drawn[name] = value[int(torch.randint(len(value), (), generator=generator))]
         return self._make(self.side, ratio, seed, drawn)
 
+    def _try_all(self) -> None:
+        """Make an operator with every value of every list, each beside the others' middle ones."""
+        lists = {name: value for name, value in self.measure.operator.items() if isinstance(value, list)}
+        for name, values in lists.items():
+            if not values:
+                raise InputError(f"measure.operator.{name} must be a number or a list of some; got an empty list.")
+        middle = _middle(self.measure.operator)
+        for drawn in [{name: value} for name, values in lists.items() for value in values] or [{}]:
+            self._make(self.side, self.measure.high, 0, middle | drawn)
+
+    def validation_side(self, most: int) -> int:
+        """The largest side up to ``most``, pixels, that the operators are known to fit: of 16s, of 2s, or a crop's.
+
+        What is thinned out must divide, and a fast transform asks for a power of two.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self._block_cs is not None:
+            return most
+        sides = [
+            most - most % 16,
+            *sorted({2 ** (most.bit_length() - 1), self.side} - {most - most % 16}, reverse=True),
+        ]
+        for side in sides[:-1]:
+            with suppress(InputError):
+                self.for_validation(side)
+                return side
+        self.for_validation(sides[-1])
+        return sides[-1]
+
     def for_validation(self, side: int) -> dict[str, LinearOperator]:
         """What is validated with, by name: three ratios where the ratio is drawn, else one operator."""
         if self._block_cs is not None:
@@ -64,7 +96,7 @@ class OperatorSource:
                 f"@{ratio:g}": BlockCS((side, side), ratio, measure.block_size, measure.seed, permutation_seed=1)
                 for ratio in VALIDATION_RATIOS
             }
-        middle = {n: v[len(v) // 2] for n, v in self.measure.operator.items() if isinstance(v, list)}
+        middle = _middle(self.measure.operator)
         if not self._draws_ratio:
             return {"": self._make(side, 1.0, 1, middle)}
         ratios = (self.measure.low, (self.measure.low + self.measure.high) / 2, self.measure.high)
@@ -87,6 +119,11 @@ class OperatorSource:
                 self._made.pop(next(iter(self._made)))
             self._made[key] = operator_from_config(config)
         return self._made[key]
+
+
+def _middle(operator: dict[str, Any]) -> dict[str, Any]:
+    """Of every list the value in its middle."""
+    return {name: values[len(values) // 2] for name, values in operator.items() if isinstance(values, list)}
 
 
 VALIDATION_RATIOS = (0.1, 0.3, 0.5)

@@ -11,6 +11,7 @@ from test_loop import WEIGHTS, Stopped, lines, same
 
 import idm_lib as idm
 from idm_lib.training import ChainTask, TrainConfig, train
+from idm_lib.training.checkpoint import load_checkpoint
 from idm_lib.training.prior import PriorTask
 
 YAML = """
@@ -66,6 +67,16 @@ def test_a_run_leaves_a_model_that_knows_what_it_was_trained_on(whole):
     assert {"psnr@0.1", "psnr@0.3", "psnr@0.5"} <= set(lines(whole)[-1])
     op = idm.BlockCS((9, 14), 0.3, block_size=8)
     assert model(torch.rand(1, op.measurements), op).shape == (1, 1, 9, 14)
+
+
+def test_what_fits_the_crops_can_be_validated_with(config, tmp_path):
+    """Images of 20 × 24 pixels, crops of 18: a factor of 9 fits 18 pixels, and not 16."""
+    measure = dataclasses.replace(config.measure, operator={"operator": "SuperResolution", "factor": 9})
+    data = dataclasses.replace(config.data, crop=18)
+    fits = dataclasses.replace(config, measure=measure, data=data, steps=1)
+    fits.model.update({"schedule": "levels"})
+    train(ChainTask(fits), fits, tmp_path / "fits")
+    assert "psnr" in lines(tmp_path / "fits")[-1]
 
 
 def test_the_log_watches_inversion_and_the_schedule(whole, config, tmp_path):
@@ -208,3 +219,17 @@ def test_every_part_of_a_batch_has_noise_of_its_own(recipe):
     op = task.operator(0)
     noise = seen[0] - op.A(x)
     assert float((noise[0] - noise[1]).abs().max()) > 0.1
+
+
+def test_a_resumed_run_gives_the_schedule_the_rate_of_now(config, tmp_path):
+    def with_rates(lr, schedule_lr):
+        return dataclasses.replace(
+            config, optimiser=dataclasses.replace(config.optimiser, lr=lr, schedule_lr=schedule_lr)
+        )
+
+    first, second = with_rates(1e-3, 1e-2), with_rates(1e-4, 5e-4)
+    with pytest.raises(Stopped):
+        train(Interrupted(first), first, tmp_path)
+    train(ChainTask(second), second, tmp_path)
+    groups = load_checkpoint(tmp_path / "checkpoint.pt")["optimiser"]["param_groups"]
+    assert [group["share"] for group in groups] == [1.0, pytest.approx(5.0)]

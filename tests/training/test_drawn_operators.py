@@ -58,11 +58,31 @@ def test_what_is_validated_with():
         ({"operator": "SuperResolution", "factor": 4, "image_size": [8, 8]}, "without image_size"),
         ({"operator": "Inpainting", "ratio": 2.0}, "ratio must lie in"),
         ({"operator": "SuperResolution"}, "needs image_size, factor"),
+        ({"operator": "SuperResolution", "factor": []}, "measure.operator.factor must be .*; got an empty list"),
+        ({"operator": "SuperResolution", "factor": [2, 4, 5]}, "multiples of the factor 5"),
     ],
 )
 def test_refusals(operator, words):
     with pytest.raises(InputError, match=words):
         source(operator)
+
+
+@pytest.mark.parametrize(
+    ("operator", "crop", "most", "side"),
+    [
+        ({}, 32, 50, 50),
+        ({"operator": "SuperResolution", "factor": 4}, 32, 150, 144),
+        ({"operator": "Hadamard"}, 32, 160, 128),
+        ({"operator": "Hadamard"}, 32, 32, 32),
+        ({"operator": "SuperResolution", "factor": 4}, 8, 8, 8),
+        ({"operator": "SuperResolution", "factor": 3}, 12, 12, 12),
+        ({"operator": "SuperResolution", "factor": 3}, 33, 40, 33),
+    ],
+)
+def test_what_is_validated_with_has_a_size_that_its_operators_fit(operator, crop, most, side):
+    drawn = source(operator, crop)
+    assert drawn.validation_side(most) == side
+    assert all(op.image_size == (side, side) for op in drawn.for_validation(side).values())
 
 
 def test_without_an_operator_it_is_the_block_cs_of_before():

@@ -190,6 +190,50 @@ def test_another_runs_folder_is_refused(whole, config):
         train(PriorTask(other), other, whole)
 
 
+def changed(config, **rules):
+    return dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, **rules))
+
+
+def test_a_run_that_diverged_is_resumed_at_a_lower_rate(config, tmp_path):
+    """What the message of a loss that is no number advises; the schedule of rates is then the new one."""
+    with pytest.raises(idm.InputError, match=r"the last good checkpoint is kept in .*lower optimiser.lr and resume"):
+        train(Faulty(config, 5, lambda loss: loss * torch.nan), config, tmp_path)
+    slower = changed(config, lr=config.optimiser.lr / 10, clip=0.5, warmup=1, decay="linear")
+    train(PriorTask(slower), slower, tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == slower.to_yaml()
+    rates = {row["step"]: row["lr"] for row in lines(tmp_path) if "lr" in row}
+    assert rates[4] == learning_rate(3, config.steps, config.optimiser)
+    assert rates[5] == learning_rate(4, config.steps, slower.optimiser)
+    with pytest.raises(idm.InputError, match="another configuration"):
+        train(PriorTask(config), config, tmp_path)  # it has ended
+    assert (tmp_path / "config.yaml").read_text() == slower.to_yaml()
+
+
+@pytest.mark.parametrize("rules", [{"ema": 0.9}, {"kind": "adamw"}, {"schedule_lr": 1e-3}, {"hold_schedule": True}])
+def test_what_a_run_keeps_to_its_end_cannot_be_changed(config, tmp_path, rules):
+    with pytest.raises(Stopped):
+        train(Faulty(config, 3, stop), config, tmp_path)
+    other = changed(config, lr=1e-5, **rules)
+    with pytest.raises(idm.InputError, match="only optimiser's lr, schedule_lr, clip, warmup, decay may change"):
+        train(PriorTask(other), other, tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == config.to_yaml()
+
+
+def test_a_folder_with_a_foreign_configuration_is_refused(config, tmp_path):
+    for text in (b"a: [", b"- 1", b"\xff", b"steps: 3", b"optimiser: 3"):
+        (tmp_path / "config.yaml").write_bytes(text)
+        with pytest.raises(idm.InputError, match="another configuration"):
+            train(PriorTask(config), config, tmp_path)
+
+
+def test_a_run_that_fails_at_once_claims_nothing_and_promises_no_checkpoint(config, tmp_path):
+    with pytest.raises(idm.InputError, match=r"there is no checkpoint yet; lower optimiser.lr and begin again"):
+        train(Faulty(config, 0, lambda loss: loss * torch.nan), config, tmp_path)
+    other = dataclasses.replace(config, seed=1, steps=1)
+    train(PriorTask(other), other, tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == other.to_yaml()
+
+
 def test_a_run_that_could_not_begin_claims_nothing(config, tmp_path):
     wrong = dataclasses.replace(config, data=dataclasses.replace(config.data, folder=str(tmp_path / "none")))
     with pytest.raises(idm.InputError, match="not a folder"):
