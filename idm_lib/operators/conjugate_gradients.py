@@ -37,8 +37,10 @@ def cg_pseudo_inverse(
     float32 allows a tolerance of about 1e-5; the library's own operators call it in float64.
 
     Gradients pass in constant memory: that of v with respect to y is (A⁺)ᵀ v = (Aᵀ)⁺ v, found in the same way with
-    A and Aᵀ in each other's place, in at most as many iterations: what the image did not resolve, its gradient need
-    not either. There is none for what is inside ``op``.
+    A and Aᵀ in each other's place, in at most as many iterations as that image took: what it did not resolve, its
+    gradient need not either. Only where y is zero, so that the image took none, may its gradient take
+    ``max_iterations``, unless ``noise_std`` says that all is noise: then it is zero. There is none for what is inside
+    ``op``. Neither an image nor its gradient depends on the others in its batch: each stands still once it is done.
 
     Args:
         op: anything with ``A`` and ``A_adjoint``, linear and adjoint to each other.
@@ -82,31 +84,33 @@ class _PseudoInverse(torch.autograd.Function):
         def done(left: Tensor, slope: Tensor, norm: Tensor) -> Tensor:
             return (left <= goal) | (slope <= tolerance**2 * norm * left)
 
-        x, iterations, converged, unexplained = _least_squares(y, forward, adjoint, done, limit)
+        limits = torch.full((len(y),), limit, device=y.device)
+        x, iterations, converged, unexplained = _least_squares(y, forward, adjoint, done, limits)
         if not converged and (strict or not math.isfinite(unexplained)):
             raise InputError(
-                f"conjugate gradients did not converge: after {iterations} iterations {unexplained:.1e} of y is "
-                "unexplained; give noise_std if y has noise, raise tolerance or max_iterations, or see with dot_test "
+                f"conjugate gradients did not converge: after {int(iterations.max())} iterations {unexplained:.1e} of y "
+                "is unexplained; give noise_std if y has noise, raise tolerance or max_iterations, or see with dot_test "
                 "whether A_adjoint is A's adjoint."
             )
-        ctx.problem = (forward, adjoint, tolerance, iterations)
+        needed = iterations if noise_std else torch.where(iterations > 0, iterations, limit)
+        ctx.problem = (forward, adjoint, tolerance, needed)
         return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        forward, adjoint, tolerance, limit = ctx.problem
+        forward, adjoint, tolerance, limits = ctx.problem
         goal = tolerance**2 * _squares(forward(gradient))  # (B,)
 
         def done(_: Tensor, slope: Tensor, __: Tensor) -> Tensor:
             return slope <= goal  # and not the residual: the null space's part of a gradient has no explanation
 
-        return _least_squares(gradient, adjoint, forward, done, limit)[0], *[None] * 6
+        return _least_squares(gradient, adjoint, forward, done, limits)[0], *[None] * 6
 
 
 def _least_squares(
-    b: Tensor, forward: Map, adjoint: Map, done: Callable[..., Tensor], limit: int
-) -> tuple[Tensor, int, bool, float]:
+    b: Tensor, forward: Map, adjoint: Map, done: Callable[..., Tensor], limits: Tensor
+) -> tuple[Tensor, Tensor, bool, float]:
     """The smallest x with least ‖forward(x) − b‖, by CGLS (Hestenes and Stiefel, J. Res. NBS 49(6), 1952).
 
     Every image has step lengths of its own and stands still once it is done, so that none depends on the others.
@@ -115,22 +119,23 @@ def _least_squares(
         b: (B, …).
         forward, adjoint: A and Aᵀ.
         done: of ‖r‖², ‖Aᵀ r‖² and an estimate of ‖A‖² from below, each (B,): which images are done, (B,).
-        limit: of iterations.
+        limits: of iterations, one for each image, (B,) int64.
 
     Returns:
-        x; how many iterations it took; whether all images were done; the largest ‖r‖/‖b‖ if not.
+        x; how many iterations each image took, (B,); whether all images were done; the largest ‖r‖/‖b‖ if not.
     """
     residual = b  # r = b − A x, at x = 0
     slope = adjoint(residual)  # Aᵀ r
     x, direction = torch.zeros_like(slope), slope
     left, steep = _squares(residual), _squares(slope)
     norm = torch.zeros_like(left)
-    for iteration in range(limit + 1):
-        going = ~done(left, steep, norm)  # (B,); NaN never is done
-        if not bool(going.any()):
-            return x, iteration, True, 0.0
-        if iteration == limit or not bool(steep.isfinite().all()):
+    taken = torch.zeros_like(limits)
+    while True:
+        unfinished = ~done(left, steep, norm)  # (B,); NaN never is done
+        going = unfinished & (taken < limits)
+        if not bool(going.any()) or not bool(steep.isfinite().all()):
             break
+        taken = taken + going
         seen = forward(direction)
         length = torch.where(going, steep / _squares(seen), 0.0)
         norm = torch.where(going, torch.maximum(norm, _squares(seen) / _squares(direction)), norm)
@@ -140,8 +145,10 @@ def _least_squares(
         before, steep = steep, torch.where(going, _squares(slope), steep)
         left = torch.where(going, _squares(residual), left)
         direction = slope + _each(torch.where(going, steep / before, 0.0), slope) * direction
+    if not bool(unfinished.any()):
+        return x, taken, True, 0.0
     worst = (left / _squares(b)).max().sqrt() if bool(steep.isfinite().all()) else torch.inf
-    return x, iteration, False, float(worst)
+    return x, taken, False, float(worst)
 
 
 def _squares(x: Tensor) -> Tensor:

@@ -63,6 +63,46 @@ def test_nothing_measured_gives_nothing():
     assert torch.equal(op.A_dagger(torch.zeros(2, 7)), torch.zeros(2, 1, 4, 4))
 
 
+def test_at_zero_the_gradient_is_still_that_of_the_pseudo_inverse():
+    """The image takes no iteration there, but its gradient needs some; where all is noise, there is none."""
+    op = Dense(gaussian(7, 16))
+    v = gaussian(2, 1, 4, 4, seed=3)
+    expected = v.flatten(1) @ torch.linalg.pinv(op.matrix)
+    for noise_std, factor in ((0.0, 1.0), (1e3, 0.0)):
+        y = torch.zeros(2, 7, dtype=torch.float64, requires_grad=True)
+        found = cg_pseudo_inverse(op, y, 1e-10, noise_std=noise_std)
+        assert not found.any()
+        found.backward(v)
+        assert torch.allclose(y.grad, factor * expected, atol=1e-7)
+
+
+def test_neither_an_image_nor_its_gradient_depends_on_the_rest_of_its_batch():
+    """One that explains y at once and one that takes long, alone and together."""
+    u, _, w = torch.linalg.svd(gaussian(16, 16))
+    op = Dense(u @ torch.diag(torch.linspace(1, 0.05, 16, dtype=torch.float64)) @ w)
+    y = torch.stack([u[:, 0], gaussian(16, seed=1)])  # A's first singular vector takes one iteration
+
+    def both(y, v):
+        y = y.clone().requires_grad_()
+        x = cg_pseudo_inverse(op, y, 1e-2)
+        x.backward(v)
+        return x.detach(), y.grad
+
+    v = gaussian(2, 1, 4, 4, seed=2)
+    together = both(y, v)
+    for i in range(2):
+        for alone, among in zip(both(y[i : i + 1], v[i : i + 1]), together, strict=True):
+            assert torch.allclose(alone[0], among[i], atol=1e-6)  # CG amplifies rounding
+
+
+def test_an_empty_batch():
+    y = torch.zeros(0, 7, dtype=torch.float64, requires_grad=True)
+    x = Dense(gaussian(7, 16)).A_dagger(y)
+    x.sum().backward()
+    assert x.shape == (0, 1, 4, 4)
+    assert y.grad.shape == (0, 7)
+
+
 def test_where_it_does_not_converge_it_says_so_and_what_to_do():
     op = Dense(gaussian(16, 16))
     y = gaussian(1, 16, seed=1)
