@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="tiny", help="a model with wired steps and a wavelet start: tiny, or a folder (tiny)"
     )
     parser.add_argument(
-        "--size", type=checked(count), default=256, metavar="N", help="side of the images in pixels (256)"
+        "--size",
+        type=checked(count),
+        default=256,
+        metavar="N",
+        help="side of the images in pixels, a multiple of 32, at most 288 (256)",
     )
 
 

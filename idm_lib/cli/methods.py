@@ -55,10 +55,14 @@ def chosen(options: argparse.Namespace) -> tuple[str, str | None]:
     """What reconstructs, ``idm`` or a method's name, and its weights; None if it has none.
 
     Raises:
-        InputError: options of a network for a method without, or a prior or iterations for a fine-tuned model.
+        InputError: options of a network for a method without, a prior or iterations for a fine-tuned model, or an
+            empty name.
     """
     from idm_lib.solvers import needs_prior
 
+    for name in ("model", "prior"):
+        if getattr(options, name) == "":
+            raise InputError(f"--{name} must be a name or a folder; got nothing; leave it out for the default.")
     if options.method is None:
         for name in ("prior", "iterations"):
             if getattr(options, name) is not None:

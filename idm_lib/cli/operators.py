@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def operator_for_image(options: argparse.Namespace, size: tuple[int, int]) -> An
 
     config = {"operator": "BlockCS"} if options.operator is None else read_config(options.operator)
     given = {"image_size": list(size), "ratio": options.ratio, "noise_std": options.noise}
+    if options.noise is not None and not math.isfinite(options.noise):
+        raise UsageError(f"noise_std must be a finite number of at least 0; got {options.noise}")
     for name, value in given.items():
         if value is not None and config.setdefault(name, value) != value:
             raise UsageError(f"the configuration has {name} {config[name]}, but {value} was asked for")

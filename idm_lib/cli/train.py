@@ -46,6 +46,8 @@ def run(options: argparse.Namespace) -> int:
     from idm_lib.training import ChainTask, PriorTask, TrainConfig, train
 
     overrides = list(options.set)
+    if options.data == "":
+        raise InputError("--data must be a folder or the name of a set; got nothing; leave it out for the default.")
     if options.data is not None:
         overrides.append(f"data.folder={json.dumps(options.data)}")  # quoted: a folder may be called 2024
     if options.seed is not None:

@@ -63,14 +63,20 @@ def reconstruct(y: Tensor, op: BlockCS, method: Method, hold: float = 0.01, seed
 
 
 def _timed(method: Method, y: Tensor, op: Any) -> tuple[Solution, float]:
+    _finish(y.device)  # what made y is not the method's
     began = time.perf_counter()
     solution = method(y, op)
-    if y.is_cuda:
-        torch.cuda.synchronize()
+    _finish(y.device)
     seconds = time.perf_counter() - began
     if not bool(solution.image.isfinite().all()):
         raise InputError("the method gave NaN or infinite pixels; try other iterations, or another prior.")
     return solution, seconds
+
+
+def _finish(device: torch.device) -> None:
+    """Wait until a GPU, which need not be the current one, has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def pooled(qualities: list[PredictedQuality]) -> PredictedQuality:

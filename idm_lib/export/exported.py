@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from idm_lib.diffusion.wavelet_start import ITERATIONS
+from idm_lib.errors import InputError
 from idm_lib.export.choices import choices, deviations
 from idm_lib.export.convert import to_onnx
 from idm_lib.export.operator import MOST, operator_arrays
@@ -47,14 +48,13 @@ def export(model: InvertibleDiffusion, image_size: tuple[int, int] = (256, 256))
         image_size: (H, W), a whole number of the operator's blocks.
 
     Raises:
-        InputError: a model of another kind, or a size that does not fit.
+        InputError: a model of another kind or of ratios above 50 % alone, or a size that does not fit.
     """
+    percents = percents_within(*model.config.ratios)
     record = {"block_size": 32, "seed": 0} | (model.config.operator or {})
     arrays = operator_arrays(image_size, record["block_size"], record["seed"])
     start = to_onnx(start_program(model, arrays, image_size), "start")
     step = to_onnx(step_program(model, arrays, image_size), "step")
-    low, high = model.config.ratios
-    percents = range(max(1, math.ceil(100 * low)), min(int(100 * MOST), math.floor(100 * high)) + 1)
     found, held = choices(image_size, record["block_size"], [each / 100 for each in percents])
     settings = {
         "image_size": list(image_size),
@@ -62,9 +62,22 @@ def export(model: InvertibleDiffusion, image_size: tuple[int, int] = (256, 256))
         "columns": arrays["phi"].shape[1],
         "steps": model.config.steps,
         "iterations": ITERATIONS,
-        "double": 1.0 if model.chain.s is None else float(model.chain.s),
+        "double": 1.0 if model.chain.s is None else float(model.chain.s.detach()),
         "image_mean": float(model.config.image_mean),
         "choices": found,
         "deviations": deviations(),
     }
     return Exported(start, step, arrays | {"held": held}, settings)
+
+
+def percents_within(low: float, high: float) -> range:
+    """The ratios that can be chosen, in whole percents: those from ``low`` to ``high``, up to the operator's most.
+
+    Raises:
+        InputError: there is none.
+    """
+    dust = 1e-9  # 100 · 0.07 is a little more than 7
+    first, last = math.ceil(100 * low - dust), math.floor(100 * min(high, MOST) + dust)
+    if last < max(1, first):
+        raise InputError(f"a model can be exported for 1 % to {100 * MOST:.0f} %; this one has {low:g} to {high:g}.")
+    return range(max(1, first), last + 1)

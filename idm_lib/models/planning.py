@@ -28,7 +28,7 @@ def model_config(name: str | Path) -> dict[str, Any]:
         return named_config(text)
     folder = Path(resolve(text)) if text in shipped_names() else Path(text)
     if not (folder / "config.json").is_file():
-        known = ", ".join([*CONFIGS, *shipped_names()])
+        known = ", ".join(dict.fromkeys([*CONFIGS, *filter(_can_be_planned, shipped_names())]))
         raise InputError(f"there is no model {text!r}; expected one of {known}, or a folder with a config.json.")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -40,6 +40,12 @@ def model_config(name: str | Path) -> dict[str, Any]:
     if kind != InvertibleDiffusion.__name__:
         raise InputError(f"{text} is a {kind}; a plan needs an {InvertibleDiffusion.__name__}, such as sd15.")
     return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def _can_be_planned(name: str) -> bool:
+    """Whether shipped weights are those of a model with a plan, and not of a prior."""
+    config = json.loads((Path(resolve(name)) / "config.json").read_text(encoding="utf-8"))
+    return config["_class_name"] == InvertibleDiffusion.__name__
 
 
 def training_problem(

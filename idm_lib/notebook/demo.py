@@ -20,10 +20,10 @@ def demo_content(model: str = "tiny", size: int = 256) -> tuple[Exported, dict[s
 
     Args:
         model: name or folder, as of :meth:`~idm_lib.InvertibleDiffusion.from_pretrained`.
-        size: side of the images in pixels, a multiple of the operator's block.
+        size: side of the images in pixels, a multiple of the operator's block, and no more than the photographs'.
 
     Raises:
         InputError: no such model, or one that cannot be exported, or a size that does not fit.
     """
-    exported = export(InvertibleDiffusion.from_pretrained(model).eval(), (size, size))
-    return exported, {name: (photo(name, size), alt) for name, alt in PHOTOS.items()}
+    photos = {name: (photo(name, size), alt) for name, alt in PHOTOS.items()}  # refused at once, an export takes long
+    return export(InvertibleDiffusion.from_pretrained(model).eval(), (size, size)), photos

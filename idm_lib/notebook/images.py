@@ -28,7 +28,7 @@ def to_pixels(image: Any) -> np.ndarray:
     Raises:
         InputError: If it has another shape.
     """
-    values = image.detach().cpu().numpy() if hasattr(image, "detach") else np.asarray(image)
+    values = image.detach().cpu().double().numpy() if hasattr(image, "detach") else np.asarray(image)
     shape = values.shape
     if values.ndim == 4 and values.shape[0] == 1:
         values = values[0]

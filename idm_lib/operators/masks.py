@@ -98,7 +98,7 @@ def check_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
     Raises:
         InputError: another shape, values other than 0 and 1 (NaN is one), or nothing measured at all.
     """
-    array = np.asarray(mask)
+    array = array_of(mask, "mask")
     if array.shape != tuple(size):
         raise InputError(f"mask must have shape {tuple(size)}, the image's size; got {array.shape}.")
     if array.dtype.kind not in "buif" or not np.isin(array, (0, 1)).all():
@@ -106,6 +106,18 @@ def check_mask(mask: Any, size: tuple[int, int]) -> np.ndarray:
     if not array.any():
         raise InputError("mask must have a 1 somewhere; got only 0, which measures nothing.")
     return array.astype(bool)
+
+
+def array_of(values: Any, name: str) -> np.ndarray:
+    """Given values as an array.
+
+    Raises:
+        InputError: they make none, as rows of several lengths.
+    """
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name} must be an array, or lists of one length that make one: {error}.") from None
 
 
 def chosen_pattern(pattern: str, patterns: dict[str, Callable[..., np.ndarray]]) -> Callable[..., np.ndarray]:

@@ -12,7 +12,7 @@ from idm_lib.errors import InputError
 from idm_lib.operators.base import check_ratio, check_whole
 from idm_lib.operators.conjugate_gradients import cg_pseudo_inverse, check_cg
 from idm_lib.operators.image_operator import ImageOperator
-from idm_lib.operators.masks import cartesian_lines, check_mask, chosen_pattern, radial_spokes
+from idm_lib.operators.masks import array_of, cartesian_lines, check_mask, chosen_pattern, radial_spokes
 from idm_lib.operators.random import check_seed
 
 
@@ -97,7 +97,7 @@ class MRI(ImageOperator):
             self._tables["coils"] = torch.from_numpy(smooth_coils(self.coils, self.image_size))  # (coils, H, W)
 
     def _check_sensitivities(self, sensitivities: Any) -> np.ndarray:
-        array = np.asarray(sensitivities)
+        array = array_of(sensitivities, "sensitivities")
         wanted = (self.coils, *self.image_size)
         if array.shape != wanted or array.dtype.kind not in "fc" or not np.isfinite(array).all():
             raise InputError(

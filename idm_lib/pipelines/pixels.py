@@ -65,7 +65,9 @@ def _movable(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array, dtype=np.float32)
     if array.dtype.kind not in "uif":
         raise InputError(f"an image must hold numbers; got {array.dtype}.")
-    return np.ascontiguousarray(array.astype(np.float32) if array.dtype == np.float16 else array)
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        return np.ascontiguousarray(array, dtype=np.float32)
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))  # TIFF and FITS have the other order
 
 
 def _planes(image: Tensor, colour: bool) -> Tensor:

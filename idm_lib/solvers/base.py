@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from idm_lib.errors import InputError
+from idm_lib.operators.base import check_whole
 
 #: Called after each iteration with (iterations done, iterations in all, the estimate so far).
 Progress = Callable[[int, int, Tensor], None]
@@ -83,12 +84,14 @@ class Recorder:
 
 
 def check_iterations(iterations: int | None, default: int) -> int:
-    """The number of iterations to run, at least 1."""
+    """The number of iterations to run.
+
+    Raises:
+        InputError: not a whole number of at least 1.
+    """
     if iterations is None:
         return default
-    if iterations < 1:
-        raise InputError(f"iterations must be at least 1; got {iterations}.")
-    return iterations
+    return check_whole(iterations, "iterations", 1)
 
 
 def check_prior(prior: Any, name: str) -> Any:

@@ -140,6 +140,19 @@ def test_each_step_can_be_looked_at_by_keyboard(small, browser):
     context.close()
 
 
+def test_two_clicks_while_the_model_loads_make_one_worker(small, browser):
+    context = browser.new_context(offline=True)
+    context.add_init_script(
+        "window.made = 0; window.Worker = class extends Worker { constructor(...a) { super(...a); window.made++ } }"
+    )
+    visit = Visit(context, small)
+    visit.page.evaluate("() => { const b = document.querySelector('.idm-run'); b.click(); b.click(); b.click() }")
+    assert _finish(visit.page).startswith("Recovered")
+    assert visit.page.evaluate("window.made") == 1
+    assert visit.wrong == []
+    context.close()
+
+
 def test_a_model_that_does_not_arrive_is_said(html, browser, tmp_path):
     """Only the page itself, without the files beside it."""
     text = (html / "book" / "demo.html").read_text(encoding="utf-8")

@@ -41,10 +41,13 @@ def test_a_page_its_sidebar_and_its_neighbours_number_chapters_as_their_files_do
     assert not any("·" in title for _, title in cards)
 
 
-def test_launch_buttons_are_left_out_while_there_is_no_address(html):
-    if repo.repository_url() is None:
-        for page in pages.read(html).values():
-            assert not [a for a in page.links if "colab" in a or "mybinder" in a], page.path
+def test_launch_buttons_lead_to_the_address_and_are_left_out_while_there_is_none(html):
+    buttons = {
+        page.path.stem: {a for a in page.links if "colab.research" in a or "mybinder" in a}
+        for page in pages.read(html).values()
+    }
+    wanted = {name: {url} for name in repo.chapters() if (url := repo.colab_url(name))}
+    assert {name: found for name, found in buttons.items() if found} == wanted
 
 
 def test_the_page_draws_the_library_as_it_is(html):

@@ -157,6 +157,8 @@ def test_noise_is_measured_and_told(capsys, photos, tmp_path):
         (["--operator", json.dumps(SMALL), "--ratio", "0.5"], "nothing unknown"),
         (["--operator", '{"operator": "BlockCS", "ratio": 0.2}', "--ratio", "0.5"], "has ratio 0.2, but 0.5"),
         (["--noise", "-1"], "noise_std must be"),
+        (["--noise", "nan"], "noise_std must be a finite number of at least 0; got nan"),
+        (["--operator", '{"operator": "MRI", "mask": [[1, 0], [1]]}'], "mask must be an array"),
     ],
 )
 def test_an_operator_that_cannot_be_is_one_line_and_two(capsys, photos, tmp_path, words, message):

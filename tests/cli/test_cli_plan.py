@@ -5,6 +5,7 @@ import json
 import pytest
 
 from idm_lib.cli import main
+from idm_lib.models.planning import model_config
 
 SMALL = {
     "_class_name": "InvertibleDiffusion", "steps": 2, "block_channels": [16, 32], "attention": [False, True],
@@ -60,6 +61,13 @@ def test_all_policies_as_a_table(capsys, folder):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:8]] == ["store", "paper", "least", "lean", "default", "fast"]
     assert "16 × 16" in lines[0]
+
+
+def test_what_is_offered_can_be_planned(capsys):
+    assert main(["plan", "--model", "nope"]) == 1
+    offered = capsys.readouterr().err.split("one of ")[1].split(", or a folder")[0].split(", ")
+    assert len(offered) == len(set(offered)) >= 3
+    assert all(model_config(name)["steps"] for name in offered if name != "sd15")
 
 
 @pytest.mark.parametrize(("words", "code", "message"), [

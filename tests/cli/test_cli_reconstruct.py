@@ -177,3 +177,19 @@ def test_a_model_or_a_method(capsys, photos):
 def test_a_prior_is_not_a_model(capsys, photos, prior):
     assert main(["reconstruct", str(photos / "good-7x9.png"), "--model", str(prior)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["reconstruct", "x.png", "--model", ""],
+        ["reconstruct", "x.png", "--method", "ddnm", "--prior", ""],
+        ["train", "--config", "tiny", "--data", ""],
+    ],
+)
+def test_an_empty_name_is_no_default(capsys, photos, tmp_path, words):
+    words = [str(photos / "good-rgb.png") if word == "x.png" else word for word in words]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
+    err = capsys.readouterr().err
+    assert "got nothing; leave it out for the default" in err
+    assert err.count("\n") == 1

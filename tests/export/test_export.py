@@ -1,6 +1,7 @@
 """The exported graphs are the model: the same numbers in ONNX Runtime, at every ratio."""
 
 import re
+import warnings
 
 import numpy as np
 import onnxruntime
@@ -12,6 +13,7 @@ from idm_lib.errors import InputError
 from idm_lib.export import MaskedBlocks, export, page, scripts
 from idm_lib.export.choices import choices
 from idm_lib.export.convert import RULES, to_onnx
+from idm_lib.export.exported import percents_within
 from idm_lib.export.operator import operator_arrays
 from idm_lib.export.step import Program
 from idm_lib.notebook.photos import photo
@@ -178,3 +180,19 @@ def test_a_page_holds_what_it_runs_and_asks_for_nothing(exported):
     assert text.count("<script>") == text.count("</script>") == len(scripts(exported)) == 4
     with pytest.raises(InputError, match="at least one photo"):
         page(exported, {}, "no photos")
+
+
+def test_the_ratios_are_whole_percents_within_the_models():
+    assert list(percents_within(0.07, 0.29)) == list(range(7, 30)), "free of floating-point dust"
+    assert (percents_within(0.001, 1.0)[0], percents_within(0.001, 1.0)[-1]) == (1, 50)
+    assert list(percents_within(0.5, 0.9)) == [50]
+    for low, high in ((0.6, 0.9), (0.001, 0.005), (0.101, 0.109)):
+        with pytest.raises(InputError, match=f"this one has {low} to {high}"):
+            percents_within(low, high)
+
+
+def test_an_export_says_nothing_of_gradients(model):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Converting a tensor with requires_grad")
+        assert model.chain.s.requires_grad
+        assert export(model, (32, 32)).settings["double"] == model.chain.s.item()

@@ -217,3 +217,10 @@ def test_nothing_is_fetched_from_anywhere(page):
 def test_without_a_notebook_the_words_are_printed(capsys):
     html.emit(html.Html("<b>x</b>", "the words"))
     assert capsys.readouterr().out == "the words\n"
+
+
+def test_half_precision_is_shown():
+    values = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for dtype in (torch.bfloat16, torch.float16):
+        half = values.to(dtype)
+        assert np.array_equal(images.to_pixels(half), images.to_pixels(half.double()))

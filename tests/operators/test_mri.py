@@ -112,6 +112,8 @@ def test_golden_numbers_so_that_saved_measurements_stay_readable():
         ({"ratio": 0.5, "complex_image": 1}, "True or False"),
         ({"ratio": 0.5, "coils": 2, "sensitivities": np.ones((1, 8, 8))}, "shape (2, 8, 8)"),
         ({"ratio": 0.5, "sensitivities": np.full((1, 8, 8), np.nan)}, "must be finite"),
+        ({"ratio": 0.5, "sensitivities": [[1, 0], [1]]}, "sensitivities must be an array"),
+        ({"mask": [[1, 0], [1]]}, "mask must be an array"),
         ({"ratio": 0.5, "tolerance": 0}, "tolerance must lie in (0, 1)"),
         ({"ratio": 0.5, "max_iterations": 0}, "max_iterations must be"),
     ],

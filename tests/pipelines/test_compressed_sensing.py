@@ -46,6 +46,10 @@ def test_every_kind_of_image_gives_what_the_model_gives(pipe, tmp_path):
         rgb,
         rgb.astype(np.uint16) * 257,
         floats,
+        (rgb.astype(np.uint16) * 257).astype(">u2"),  # as TIFF's and FITS's readers give them
+        floats.astype(">f4"),
+        floats.astype(">f8"),
+        floats.astype(np.longdouble),
         torch.from_numpy(floats).permute(2, 0, 1),
         torch.from_numpy(rgb).permute(2, 0, 1)[None],
         tmp_path / "photo.png",

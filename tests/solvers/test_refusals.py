@@ -66,3 +66,11 @@ def test_a_chain_among_solvers_is_the_chain():
         fine_tuned(y, op, model, iterations=3)
     with pytest.raises(idm.InputError, match="expected an InvertibleDiffusion; got Denoiser"):
         fine_tuned(y, op, idm.Denoiser(block_channels=(8, 16), norm_groups=4, noise_channels=8))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "pinv"])
+@pytest.mark.parametrize("iterations", [2.5, "3", 0, True])
+def test_iterations_are_whole_numbers(prior, name, iterations):
+    op = idm.BlockCS((8, 8), 0.5)
+    with pytest.raises(idm.InputError, match="iterations must be a whole number of at least 1"):
+        get_solver(name)(op.A(torch.rand(1, 1, 8, 8)), op, prior, iterations=iterations)

@@ -10,7 +10,7 @@
     const ratio = find("input[type=range]"), status = find(".idm-status"), steps = find(".idm-steps");
     const settings = JSON.parse(root.dataset.settings);
     const [height, width] = settings.image_size, pixels = height * width;
-    let image = null, worker = null, request = 0, shown = null;
+    let image = null, worker = null, loading = null, request = 0, shown = null;
 
     // Drawing
 
@@ -106,8 +106,15 @@
       });
     }
 
-    async function loaded() {
-      if (worker) return;
+    function loaded() {
+      loading ??= load().catch((error) => {
+        loading = null; // the next click tries again
+        throw error;
+      });
+      return loading; // the same for all who wait: one worker, however often the button is pressed
+    }
+
+    async function load() {
       say(`Loading the model, ${settings.megabytes} MB, once …`);
       const [runtime, exported, code] = await Promise.all(["runtime", "model", "worker"].map(fetched));
       const made = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
