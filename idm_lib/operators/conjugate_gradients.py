@@ -88,9 +88,9 @@ class _PseudoInverse(torch.autograd.Function):
         x, iterations, converged, unexplained = _least_squares(y, forward, adjoint, done, limits)
         if not converged and (strict or not math.isfinite(unexplained)):
             raise InputError(
-                f"conjugate gradients did not converge: after {int(iterations.max())} iterations {unexplained:.1e} of y "
-                "is unexplained; give noise_std if y has noise, raise tolerance or max_iterations, or see with dot_test "
-                "whether A_adjoint is A's adjoint."
+                f"conjugate gradients did not converge: after {int(iterations.max())} iterations {unexplained:.1e} "
+                "of y is unexplained; give noise_std if y has noise, raise tolerance or max_iterations, or see with "
+                "dot_test whether A_adjoint is A's adjoint."
             )
         needed = iterations if noise_std else torch.where(iterations > 0, iterations, limit)
         ctx.problem = (forward, adjoint, tolerance, needed)
