@@ -92,7 +92,7 @@ class ReversibleChain(nn.Module):
 
         Raises:
             InputError: shapes, devices or extras do not fit; ``memory`` is unknown; with recomputation, a body holds
-                batch norm in training mode, or changes its input in place.
+                batch norm in training mode, or changes a buffer of its own or its input in place.
         """
         if memory not in MEMORY:
             raise InputError(f"expected memory as one of {', '.join(MEMORY)}, got {memory!r}")
@@ -109,7 +109,11 @@ class ReversibleChain(nn.Module):
         """Return the (x1, x2) that :meth:`forward` maps to ``(y1, y2)``, up to rounding; differentiable.
 
         Floating-point streams only: what bit-exact streams need to run backwards leaves the chain with no output, so
-        a chain with ``stream_dtype="exact"`` inverts in float64 here.
+        a chain with ``stream_dtype="exact"`` inverts in float64 here, with v itself. That undoes what
+        ``memory="store"`` computes. In its other forward passes each link uses v to 2⁻²¹ and is off by up to 2⁻²⁶
+        more, and inverting multiplies both by 1/v a link: for streams and bodies within ±m, bodies of slope one at
+        most and n links of one v, the result is off by up to (m·2⁻²¹ + 2⁻²⁶)·v⁻ⁿ / (1 − v). The chain's own backward
+        pass pays nothing of this: it has the remainders.
 
         Raises:
             InputError: shapes, devices or extras do not fit.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from idm_lib.errors import InputError
 from idm_lib.reversible.ambient import same_state
+from idm_lib.reversible.parameters import check_buffers_unchanged, versions_of_buffers
 from idm_lib.reversible.replay import Record
 from idm_lib.reversible.spec import Spec, Tape
 from idm_lib.reversible.streams import ExactStreams
@@ -49,9 +50,10 @@ def _evaluate(spec: Spec, index: int, x: Tensor, tensors: Sequence[Tensor], tape
     if tape is None:
         f = spec.links[index].body(x, *extras)
     else:
-        before = spec.ambient.random_state()
+        before, buffers = spec.ambient.random_state(), versions_of_buffers(spec.links[index])
         with Record(spec.replay, spec.ambient) if spec.replay else nullcontext() as record:
             f = spec.links[index].body(x, *extras)
+        check_buffers_unchanged(buffers, spec.labels[index])
         if not same_state(before, spec.ambient.random_state()):
             tape["random", index] = before
             # Draws come in the order of memory, and a rebuilt input's layout is the arithmetic's, not this one.

@@ -127,3 +127,24 @@ def refuse_batch_norm(module: nn.Module, label: str) -> None:
                 f"expected bodies that may be evaluated twice, got {type(layer).__name__} in training mode at "
                 f"'{name}' of {label}: use group norm, call .eval() on it, or choose memory='store'"
             )
+
+
+def versions_of_buffers(module: nn.Module) -> dict[str, tuple[Tensor, int]]:
+    """Return every buffer of ``module`` by name, with the count of its changes in place so far."""
+    return {name: (b, b._version) for name, b in module.named_buffers() if not b.is_inference()}
+
+
+def check_buffers_unchanged(before: Mapping[str, tuple[Tensor, int]], label: str) -> None:
+    """Raise if a buffer was changed in place since :func:`versions_of_buffers`: a second evaluation would differ.
+
+    Spectral norm and running averages work so in training mode.
+
+    Raises:
+        InputError: names the link and the buffer.
+    """
+    for name, (buffer, version) in before.items():
+        if buffer._version != version:
+            raise InputError(
+                f"expected bodies that may be evaluated twice, got one that changes its buffer '{name}' at {label}: "
+                f"call .eval() on the layer that owns it, or choose memory='store'"
+            )

@@ -310,6 +310,25 @@ def test_batch_norm_in_training_is_refused_by_name_and_works_in_evaluation(memor
     agree(gradients, memory)
 
 
+@pytest.mark.parametrize("memory", RECOMPUTING)
+def test_a_buffer_that_changes_at_each_evaluation_is_refused_by_name_and_works_in_evaluation(memory):
+    """Spectral norm takes a step of the power iteration each time, so a second evaluation is another function."""
+
+    def make():
+        torch.manual_seed(0)
+        bodies = [nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 3, 1))) for _ in range(2)]
+        return ReversibleChain([WiredCoupling(body) for body in bodies]).double()
+
+    def gradients(memory):
+        chain = make().eval()
+        loss_of(*chain(*streams(), memory=memory)).backward()
+        return backward_gradients(chain)
+
+    with pytest.raises(InputError, match=r"its buffer 'body\.0\.parametrizations.*' at chain\[0\]"):
+        make()(*streams(), memory=memory)
+    agree(gradients, memory)
+
+
 class Hiding(nn.Module):
     """A body with a side input that it was not given as an argument: the bug of hidden skips."""
 
