@@ -155,7 +155,10 @@ class Draws(nn.Module):
 @pytest.mark.parametrize("memory", ["checkpoint", "invert"])
 def test_an_operation_that_draws_random_numbers_is_not_kept_and_others_still_are(memory):
     """Given back, it would leave the generator behind, and all that is drawn after it would differ."""
-    bodies = lambda: [Draws(0.5), Draws(0.25)]  # noqa: E731
+
+    def bodies():
+        return [Draws(0.5), Draws(0.25)]
+
     expected, _, _ = gradients("store", bodies=bodies)
     found, up, down = gradients(memory, ATTENTION | {"native_dropout"}, bodies=bodies)
     assert (up, down) == (2, 0)
