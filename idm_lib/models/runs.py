@@ -75,6 +75,7 @@ class WiredRun(nn.Module):
         self.u = nn.ParameterList([nn.Parameter(torch.full((1,), 1 - v)) for _ in range(links)]) if free else None
         self.v_range, self.name = v_range, name
         self._read: tuple[Any, list[float]] = (None, [])  # which v, as they were when they were read; and as numbers
+        self._others: list[WiredRun] = [self]
 
     def links(self, bodies: Bodies) -> list[WiredCoupling]:
         """The bodies, wired by this run's scalars."""
@@ -85,16 +86,27 @@ class WiredRun(nn.Module):
         both = zip(bodies, self.v, self.u, readings, strict=True)
         return [FreeCoupling(body, v, self.v_range, u, reading) for body, v, u, reading in both]
 
+    def read_together(self, runs: Sequence["WiredRun"]) -> None:
+        """Read the vᵢ of all these runs whenever those of one are read; so one wait serves a network."""
+        self._others = list(runs)  # a list, which registers no module
+
     def _reading(self, index: int) -> float:
         """The raw vᵢ as a number. All are read at once, and again only when one has been changed.
 
-        A number from a GPU has to be waited for; so a training step waits once for a run, not for every link of every
-        evaluation.
+        A number from a GPU has to be waited for, and everything before it too; so a training step waits once, before
+        it has asked for much, and not for every link of every evaluation.
         """
-        now = [(v.data_ptr(), v._version) for v in self.v]  # in an evaluation the parameters are other objects
-        if self._read[0] != now:
-            self._read = (now, torch.cat([v.detach() for v in self.v]).tolist())
+        if self._read[0] != self._marks():
+            where = self.v[0].device
+            stale = [run for run in self._others if run._read[0] != run._marks() and run.v[0].device == where]
+            numbers = iter(torch.cat([v.detach().to(torch.float64) for run in stale for v in run.v]).tolist())
+            for run in stale:
+                run._read = (run._marks(), [next(numbers) for _ in run.v])
         return self._read[1][index]
+
+    def _marks(self) -> list[tuple[int, int]]:
+        """Which v these are and how often they were changed; in an evaluation the parameters are other objects."""
+        return [(v.data_ptr(), v._version) for v in self.v]
 
     def forward(
         self, state: Tensor | Pair, bodies: Bodies, extras: Extras, memory: BlockMemory, stored: int = 0

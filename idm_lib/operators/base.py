@@ -148,8 +148,12 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def check_measurements(y: Tensor) -> Tensor:
+def check_measurements(y: Tensor, values: bool = True) -> Tensor:
     """Refuse measurements that no reconstruction can use, wherever they are; return them.
+
+    Args:
+        y: measurements.
+        values: whether to look at the values, for which a GPU has to be waited for.
 
     Raises:
         InputError: not (B, M) floating point, or NaN or infinite values among them.
@@ -157,7 +161,7 @@ def check_measurements(y: Tensor) -> Tensor:
     if not isinstance(y, Tensor) or y.dim() != 2 or not y.is_floating_point():
         got = f"{tuple(y.shape)}, {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
         raise InputError(f"y must be a floating-point tensor of shape (B, M); got {got}; measure with op.A(x).")
-    if has_values(y) and not all_finite(y):
+    if values and has_values(y) and not all_finite(y):
         bad = int((~torch.isfinite(y)).sum())
         raise InputError(f"y must be finite; {bad} of its {y.numel()} measurements are NaN or infinite; mend them.")
     return y

@@ -37,9 +37,10 @@ def cg_pseudo_inverse(
     float32 allows a tolerance of about 1e-5; the library's own operators call it in float64.
 
     Gradients pass in constant memory: that of v with respect to y is (A⁺)ᵀ v = (Aᵀ)⁺ v, found in the same way with
-    A and Aᵀ in each other's place, in at most as many iterations as that image took: what it did not resolve, its
-    gradient need not either. Only where y is zero, so that the image took none, may its gradient take
-    ``max_iterations``, unless ``noise_std`` says that all is noise: then it is zero. There is none for what is inside
+    A and Aᵀ in each other's place, in at most half as many iterations again as that image took, and never more than
+    ``max_iterations``: what the image did not resolve, its gradient need not either, but v may be harder than y. With
+    a ``noise_std`` it takes no more than the image, for what comes after that is noise. Where y is zero, so that the
+    image took none, its gradient may take ``max_iterations``; all noise, it is zero. There is none for what is inside
     ``op``. Neither an image nor its gradient depends on the others in its batch: each stands still once it is done.
 
     Args:
@@ -92,7 +93,8 @@ class _PseudoInverse(torch.autograd.Function):
                 "of y is unexplained; give noise_std if y has noise, raise tolerance or max_iterations, or see with "
                 "dot_test whether A_adjoint is A's adjoint."
             )
-        needed = iterations if noise_std else torch.where(iterations > 0, iterations, limit)
+        enough = (3 * iterations + 1) // 2
+        needed = iterations if noise_std else torch.where(iterations > 0, enough.clamp_max(limit), limit)
         ctx.problem = (forward, adjoint, tolerance, needed)
         return x
 

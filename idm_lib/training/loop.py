@@ -83,7 +83,7 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         accelerator.print(f"skipped: {reason}")
 
     model = task.build()
-    optimiser = make_optimiser(model, config.optimiser)
+    optimiser = make_optimiser(model, config.optimiser, fused=accelerator.device.type == "cuda")
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema)).to(accelerator.device)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     try:

@@ -11,12 +11,18 @@ LAST = 0.01  # of the highest rate, where a cosine or a line ends
 FIFTHS = 5  # stretches of a run that halves its rate: the paper does so at epochs 10, 20, 30 and 40 of 50
 
 
-def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+def make_optimiser(model: nn.Module, config: OptimiserConfig, fused: bool = False) -> torch.optim.Optimizer:
     """Adam, or AdamW with its weight decay, over the model's parameters.
 
     With a ``schedule_lr``, a chain's schedule and wiring of steps are a group of their own: every group has the key
     ``share``, its rate as a multiple of ``lr``.
+
+    Args:
+        model: whose parameters.
+        config: rules.
+        fused: whether one kernel updates everything: for a GPU, which otherwise waits for thousands of small ones.
     """
+    rule = {"lr": config.lr} | ({"fused": True} if fused else {})
     named = list(model.named_parameters())
     few = [p for name, p in named if name in ("alpha", "weights") or name.startswith("chain.")]
     if not (config.schedule_lr and few):
@@ -28,8 +34,8 @@ def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Opt
             {"params": few, "share": config.schedule_lr / config.lr},
         ]
     if config.kind == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.Adam(groups, lr=config.lr)
+        return torch.optim.AdamW(groups, weight_decay=config.weight_decay, **rule)
+    return torch.optim.Adam(groups, **rule)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
