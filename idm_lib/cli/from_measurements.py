@@ -15,7 +15,8 @@ def from_measurements(options: argparse.Namespace, out: Path) -> int:
     """Recover the image of one file, write it and its report, and say so."""
     y, op = measurements_of(options)
     _check(y, op, options)
-    report = _one(y.float().to(options.device), op.to(options.device), build_method(options), out, options)
+    method = build_method(options, type(op).__name__)
+    report = _one(y.float().to(options.device), op.to(options.device), method, out, options)
     print(as_json(report) if options.json else _sentence(report))
     return 0
 

@@ -75,8 +75,16 @@ def chosen(options: argparse.Namespace) -> tuple[str, str | None]:
     return options.method, None
 
 
-def build_method(options: argparse.Namespace) -> Any:
-    """The solver with its weights, iterations and seed filled in: ``method(y, op, progress=None)``."""
+def build_method(options: argparse.Namespace, operator: str = "BlockCS") -> Any:
+    """The solver with its weights, iterations and seed filled in: ``method(y, op, progress=None)``.
+
+    Args:
+        options: as declared above.
+        operator: class of the operator that measures.
+
+    Raises:
+        InputError: as :func:`chosen`; weights that cannot be loaded; a model that was trained for another operator.
+    """
     from idm_lib.solvers import fine_tuned, get_solver
 
     name, weights = chosen(options)
@@ -85,12 +93,26 @@ def build_method(options: argparse.Namespace) -> Any:
         from idm_lib.models import Denoiser, InvertibleDiffusion
 
         kind = InvertibleDiffusion if name == "idm" else Denoiser
-        network = _optimised(kind.from_pretrained(weights).to(options.device), options)
+        loaded = kind.from_pretrained(weights)
+        if name == "idm":
+            _check_trained_for(operator, loaded.config.operator, weights)
+        network = _optimised(loaded.to(options.device), options)
 
     def method(y: Any, op: Any, progress: Any = None) -> Any:
         return solver(y, op, network, iterations=options.iterations, seed=options.seed, progress=progress)
 
     return method
+
+
+def _check_trained_for(operator: str, trained: dict[str, Any] | None, weights: str) -> None:
+    known = (trained or {}).get("operator", "BlockCS")
+    if known != operator:
+        cure = (
+            f'measure by idm measure --operator \'{{"operator": "{known}", …}}\' and give the file as --measurements'
+            if operator == "BlockCS"
+            else "give --method, or a --model that was trained for it"
+        )
+        raise InputError(f"{weights} was trained for {known}, and the measurements are of {operator}; {cure}.")
 
 
 def _optimised(model: Any, options: argparse.Namespace) -> Any:

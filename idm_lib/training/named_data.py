@@ -106,17 +106,29 @@ def fetch(data: PublicSet, cache: Path | None = None) -> list[Path]:
         ) from None
     folder = cache or cache_folder()
     name = data.url.rsplit("/", 1)[-1]
-    unpacked, done = folder / f"{name}.images", folder / f"{name}.done"
-    if not done.exists():  # written last: half an unpacking is not taken for a whole
-        unpack = (pooch.Unzip if name.endswith(".zip") else pooch.Untar)(extract_dir=unpacked.name)
+    unpacked = folder / f"{name}.images"
+    if not unpacked.exists():
+        # Unpacked beside its place and moved there whole, so that neither a kill nor another run leaves a half.
+        part = folder / f"{name}.{os.getpid()}.part"
+        unpack = (pooch.Unzip if name.endswith(".zip") else pooch.Untar)(extract_dir=part.name)
+        download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
         try:
-            shutil.rmtree(unpacked, ignore_errors=True)
-            download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
             pooch.retrieve(data.url, f"sha256:{data.sha256}", name, folder, unpack, download)
-            done.touch()
+            _move(part, unpacked)
         except (OSError, ValueError) as error:  # those of requests are OSErrors
             raise InputError(
                 f"{data.url} ({data.gigabytes} GB) could not be fetched to {folder} ({error}); give the command "
                 "again, another folder in IDM_DATA, or images of your own."
             ) from None
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return [unpacked / part for part in data.images]
+
+
+def _move(part: Path, whole: Path) -> None:
+    """Put a folder in its place, unless another run has been first."""
+    try:
+        part.rename(whole)
+    except OSError:
+        if not whole.exists():
+            raise

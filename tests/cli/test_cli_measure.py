@@ -53,6 +53,9 @@ def test_a_fine_tuned_model_takes_them_too(capsys, photos, model, tmp_path):
     run(capsys, "measure", photos / "good-31x200.png", "--out", tmp_path / "y.npz")
     report = run(capsys, "reconstruct", "--measurements", tmp_path / "y.npz", "--model", model, "--out", tmp_path)
     assert (report["method"], report["network_calls"], report["size"]) == ("idm", 2, [31, 200])
+    words = ["reconstruct", "--measurements", str(tmp_path / "y.npz"), "--model", "tiny-ct", "--out", str(tmp_path)]
+    assert main(words) == 1
+    assert "tiny-ct was trained for ParallelBeamCT" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,15 @@ def test_a_model_or_a_method(capsys, photos):
     assert "not allowed with" in capsys.readouterr().err
 
 
+def test_a_model_for_another_operator(capsys, photos):
+    assert main(["reconstruct", str(photos / "good-7x9.png"), "--model", "tiny-mri4"]) == 1
+    assert (
+        "tiny-mri4 was trained for MRI, and the measurements are of BlockCS; measure it by" in capsys.readouterr().err
+    )
+    assert main(["evaluate", "--images", str(photos), "--model", "tiny-sr4"]) == 1
+    assert "tiny-sr4 was trained for SuperResolution" in capsys.readouterr().err
+
+
 def test_a_prior_is_not_a_model(capsys, photos, prior):
     assert main(["reconstruct", str(photos / "good-7x9.png"), "--model", str(prior)]) == 1
     assert capsys.readouterr().err.count("\n") == 1

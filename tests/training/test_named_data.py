@@ -68,15 +68,36 @@ def test_a_set_is_fetched_once(server, tmp_path, name):
     assert server[2] == [f"/{name}"]
 
 
-def test_half_an_unpacking_is_done_again(server, tmp_path):
+def test_an_unpacking_that_was_interrupted_is_done_again(server, tmp_path, monkeypatch):
     data, cache = public_set(server, "set.zip"), tmp_path / "cache"
-    first = fetch(data, cache)[0] / "0.png"
-    whole = first.read_bytes()
-    (cache / "set.zip.done").unlink()
-    first.write_bytes(whole[:10])  # as a kill would leave it
-    fetch(data, cache)
-    assert first.read_bytes() == whole
+
+    def interrupted(part, whole):
+        (part / "set" / "one" / "0.png").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(named_data, "_move", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(data, cache)
+    assert (fetch(data, cache)[0] / "0.png").read_bytes() == photo(0)
+    assert sorted(path.name for path in cache.iterdir()) == ["set.zip", "set.zip.images"]
     assert len(server[2]) == 1, "the archive was whole"
+
+
+def test_two_runs_may_fetch_at_once(server, tmp_path, monkeypatch):
+    data, cache, move = public_set(server, "set.zip"), tmp_path / "cache", named_data._move
+
+    def overtaken(part, whole):
+        monkeypatch.setattr(named_data, "_move", move)
+        monkeypatch.setattr(named_data.os, "getpid", lambda: -1)
+        fetch(data, cache)  # the other run, from beginning to end
+        move(part, whole)
+
+    monkeypatch.setattr(named_data, "_move", overtaken)
+    assert [len(list(part.iterdir())) for part in fetch(data, cache)] == [2, 1]
+    monkeypatch.undo()
+    fetch(data, cache)
+    assert [len(list(path.iterdir())) for path in (cache / "set.zip.images" / "set").iterdir()].count(0) == 0
 
 
 def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
