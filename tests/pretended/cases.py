@@ -155,6 +155,22 @@ def test_a_half_precision_step_reads_the_wiring_once_an_update(name, device):
     assert not device.reads, "nothing was updated"
 
 
+@pytest.mark.parametrize("options", [{"dtype": torch.bfloat16}, {"channels_last": True}, {"tile": 16, "overlap": 8}])
+def test_inference_waits_for_nothing_but_a_look_at_the_measurements(options, device):
+    model, _, _ = problem("levels")
+    x, op = torch.rand(2, 1, 32, 32), idm.BlockCS((32, 32), 0.3, block_size=8)
+    ready = idm.optimised(model, idm.InferenceOptions(**options))
+    with torch.no_grad():
+        wanted = ready(op.A(x), op)
+        ready.to(THERE), op.to(THERE)
+        y = op.A(x.to(THERE))
+        device.reads.clear()
+        found = ready(y, op)
+    assert found.device == THERE
+    assert device.reads.total() == 1, "whether the measurements are numbers"
+    assert relative([found], [wanted]) < (0.02 if "dtype" in options else 1e-5)
+
+
 DENSE = {name: case for name, case in CASES.items() if name != "ct"}  # its sparse matrices cannot be pretended
 
 
