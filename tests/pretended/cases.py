@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
+from kernels import CudaAttention, efficient, flash
 from PIL import Image
 from pretended import NAME, Device, Pretended, pretend
 from safetensors.torch import load_file
@@ -153,6 +154,25 @@ def test_a_half_precision_step_reads_the_wiring_once_an_update(name, device):
     device.reads.clear()
     gradients(model, op, x, policy, half=True)
     assert not device.reads, "nothing was updated"
+
+
+@pytest.mark.parametrize("kernel", [flash, efficient])
+def test_attention_that_is_kept_is_run_once_by_the_kernels_of_a_gpu(kernel, monkeypatch):
+    model, op, x = problem("paper")
+    wanted = gradients(model, op, x, "store")
+    model.to(THERE), op.to(THERE)
+    x = x.to(THERE)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", kernel)
+    ran = {}
+    for policy in ("store", "fast", "default", "lean"):
+        with CudaAttention() as device:
+            found = gradients(model, op, x, policy)
+        forward, backward = (n for name, n in sorted(device.calls.items()))
+        assert relative(found, wanted) < 1e-5, policy
+        ran[policy] = (forward, backward)
+    once = ran["store"][0]
+    assert ran["store"] == ran["fast"] == ran["default"] == (once, once)
+    assert ran["lean"][0] > 2 * once
 
 
 @pytest.mark.parametrize("options", [{"dtype": torch.bfloat16}, {"channels_last": True}, {"tile": 16, "overlap": 8}])
