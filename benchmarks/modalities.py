@@ -7,7 +7,8 @@ new ones are measured too. The zero-shot solvers use the shipped prior, which is
 are tuned here on DIR2's held-out images (those that no training saw), for each setting and number of calls, of which
 those above twenty take what is best at twenty; the
 chain as it was before training uses its recipe's ladder. RUNS holds NAME-unet/final for each model: the
-network that is called once from A⁺y, trained for as long; the command for it is in the recipe's first lines.
+network that is called once from A⁺y, trained until its curve was nearly flat; the command for it is in the recipe's
+first lines.
 """
 
 import argparse
