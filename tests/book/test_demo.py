@@ -120,6 +120,25 @@ def test_a_dropped_photo_and_a_file_that_is_none(small, browser, model, tmp_path
     context.close()
 
 
+def test_a_photo_of_ones_own_is_not_overtaken_by_one_that_is_slower(small, browser, model, tmp_path):
+    context = browser.new_context(offline=True)
+    context.add_init_script(
+        "const decode = HTMLImageElement.prototype.decode;"
+        "HTMLImageElement.prototype.decode = async function () {"
+        "  await new Promise((done) => setTimeout(done, 1500)); await decode.call(this); window.late = true; };"
+    )
+    visit = Visit(context, small)
+    own = (np.random.RandomState(1).rand(64, 64, 3) * 255).astype(np.uint8)
+    Image.fromarray(own).save(tmp_path / "own.png")
+    visit.page.locator("input[type=file]").set_input_files(tmp_path / "own.png")
+    visit.page.wait_for_function("window.late")
+    assert _finish(visit.page).startswith("Recovered")
+    assert visit.page.locator(".idm-photos button[aria-pressed=true]").count() == 0
+    grey = (own @ [0.299, 0.587, 0.114]) / 255
+    assert np.abs(np.reshape(_last(visit.page)["photo"], (64, 64)) - grey).max() < 1e-2
+    context.close()
+
+
 def test_each_step_can_be_looked_at_by_keyboard(small, browser):
     context = browser.new_context(offline=True)
     visit = Visit(context, small)

@@ -10,7 +10,7 @@
     const ratio = find("input[type=range]"), status = find(".idm-status"), steps = find(".idm-steps");
     const settings = JSON.parse(root.dataset.settings);
     const [height, width] = settings.image_size, pixels = height * width;
-    let image = null, worker = null, loading = null, request = 0, shown = null;
+    let image = null, worker = null, loading = null, request = 0, shown = null, asked = 0, taken = 0;
 
     // Drawing
 
@@ -65,7 +65,15 @@
       photo.setAttribute("aria-label", name);
     }
 
+    // Photos are decoded in their own time: of those that were asked for, the last is the one that stays.
+    function isLast(number) {
+      if (number < taken) return false;
+      taken = number;
+      return true;
+    }
+
     async function open(file) {
+      const number = ++asked;
       const before = root.getAttribute("aria-busy");
       let bitmap;
       root.setAttribute("aria-busy", "true");
@@ -76,6 +84,7 @@
         say(`${file.name} cannot be read as an image; choose a JPEG, PNG or WebP.`);
         return;
       }
+      if (!isLast(number)) return bitmap.close();
       choose(null);
       take(bitmap, bitmap.width, bitmap.height, `your photo, ${file.name}`);
       bitmap.close();
@@ -87,8 +96,10 @@
     }
 
     async function pick(button) {
+      const number = ++asked;
       const picture = button.querySelector("img");
       await picture.decode();
+      if (!isLast(number)) return;
       choose(button);
       take(picture, picture.naturalWidth, picture.naturalHeight, picture.alt);
     }
