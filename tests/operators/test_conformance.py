@@ -111,9 +111,12 @@ def dense(op, shape):
 
 @ALL
 def test_dagger_is_the_pseudo_inverse_and_its_gradient_the_transpose(case):
-    """Against numpy's, column by column; its gradient, for measurements of random images, in the middle of many."""
+    """Against numpy's, column by column; and its gradient, for any y, in the range of A or not.
+
+    An iteration leaves its tolerance times the condition of A where A barely sees, and its tolerance as a rule.
+    """
     op = case.build((8, 8) if case.power else case.size(6, 9))
-    x = image(op)
+    x, generator = image(op), torch.Generator().manual_seed(0)
     matrix = dense(op, x.shape[1:])
     inverse = torch.linalg.pinv(matrix, rtol=1e-9)  # (CHW, M)
     y = torch.eye(op.measurements, dtype=torch.float64)
@@ -122,16 +125,16 @@ def test_dagger_is_the_pseudo_inverse_and_its_gradient_the_transpose(case):
     rows = matrix @ matrix.T
     assert bool(torch.allclose(rows, torch.eye(len(rows), dtype=rows.dtype), atol=1e-12)) == case.orthonormal
 
-    errors = []
-    for seed in range(15):  # of an iteration, some gradients ask for what their image could do without
-        y = op.A(image(op, 3, seed)).requires_grad_()
+    condition, errors = float(torch.linalg.matrix_norm(matrix, 2) * torch.linalg.matrix_norm(inverse, 2)), []
+    for seed in range(16):
+        y = op.A(image(op, 3, seed))
+        y = (y if seed % 2 else torch.rand(y.shape, generator=generator, dtype=y.dtype)).requires_grad_()
         v = image(op, 3, seed + 100)
         (gradient,) = torch.autograd.grad((op.A_dagger(y) * v).sum(), y)
         expected = v.flatten(1) @ inverse
         errors.append(float((gradient - expected).norm() / expected.norm()))
     assert statistics.median(errors) < 10 * case.exact
-    if not case.iterative:
-        assert max(errors) < 10 * case.exact
+    assert max(errors) < 10 * case.exact * condition
 
 
 @ALL
@@ -227,11 +230,16 @@ def test_bad_input_gets_one_sentence(case):
 @pytest.mark.gpu
 @ALL
 def test_same_numbers_on_a_gpu(case):
+    same_numbers_on(torch.device("cuda"), case)
+
+
+def same_numbers_on(device, case):
+    """An operator made on the CPU and moved; noise is drawn there too."""
     op = case.build((16, 32) if case.power else case.size(10, 13), noise_std=0.1)
     x = image(op)
     y = op(x, seed=3)
     back, inverse = op.A_adjoint(y), op.A_dagger(y)
-    op.to("cuda")
-    assert torch.allclose(op(x.cuda(), seed=3).cpu(), y, atol=1e-12)
-    assert torch.allclose(op.A_adjoint(y.cuda()).cpu(), back, atol=1e-12)
-    assert float((op.A_dagger(y.cuda()).cpu() - inverse).norm() / inverse.norm()) < 1e-5
+    op.to(device)
+    assert torch.allclose(op(x.to(device), seed=3).cpu(), y, atol=1e-12)
+    assert torch.allclose(op.A_adjoint(y.to(device)).cpu(), back, atol=1e-12)
+    assert float((op.A_dagger(y.to(device)).cpu() - inverse).norm() / inverse.norm()) < 1e-5

@@ -1,8 +1,6 @@
 """Everything that runs on a GPU, on a pretended one: run by ``test_pretended.py`` in a process of its own."""
 
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from kernels import CudaAttention, efficient, flash
 from PIL import Image
 from pretended import NAME, Device, Pretended, pretend
 from safetensors.torch import load_file
+from test_conformance import CASES, same_numbers_on
 from torch import nn
 from torch.utils._pytree import tree_map
 
@@ -21,10 +20,6 @@ from idm_lib.operators import base, conjugate_gradients
 from idm_lib.solvers import get_solver, needs_prior
 from idm_lib.training import ChainTask, TrainConfig, loop
 from idm_lib.training.checkpoint import save_checkpoint
-
-TESTS = Path(__file__).parent.parent
-sys.path.append(str(TESTS / "operators"))
-from test_conformance import CASES, image  # noqa: E402
 
 THERE = pretend()  # before any backward pass: autograd counts devices then
 
@@ -167,9 +162,8 @@ def test_attention_that_is_kept_is_run_once_by_the_kernels_of_a_gpu(kernel, monk
     for policy in ("store", "fast", "default", "lean"):
         with CudaAttention() as device:
             found = gradients(model, op, x, policy)
-        forward, backward = (n for name, n in sorted(device.calls.items()))
         assert relative(found, wanted) < 1e-5, policy
-        ran[policy] = (forward, backward)
+        ran[policy] = tuple(calls for _, calls in sorted(device.calls.items()))  # forward, backward
     once = ran["store"][0]
     assert ran["store"] == ran["fast"] == ran["default"] == (once, once)
     assert ran["lean"][0] > 2 * once
@@ -196,14 +190,7 @@ DENSE = {name: case for name, case in CASES.items() if name != "ct"}  # its spar
 
 @pytest.mark.parametrize("case", DENSE.values(), ids=DENSE.keys())
 def test_an_operator_gives_the_same_numbers_there(case):
-    op = case.build((16, 32) if case.power else case.size(10, 13), noise_std=0.1)
-    x = image(op)
-    y = op(x, seed=3)
-    back, inverse = op.A_adjoint(y), op.A_dagger(y)
-    op.to(THERE)
-    assert torch.allclose(op(x.to(THERE), seed=3).cpu(), y, atol=1e-12)
-    assert torch.allclose(op.A_adjoint(y.to(THERE)).cpu(), back, atol=1e-12)
-    assert relative([op.A_dagger(y.to(THERE))], [inverse]) < 1e-5
+    same_numbers_on(THERE, case)
 
 
 @pytest.mark.parametrize("name", ["pinv", "tv", "ddnm:3", "oamp:3", "pnp:3"])
