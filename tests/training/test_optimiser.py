@@ -45,7 +45,7 @@ def test_a_fused_update_is_the_same_update(kind):
 
 def test_a_run_goes_on_whichever_way_it_began():
     config = dataclasses.replace(OptimiserConfig(), lr=1e-2)
-    x, states = torch.randn(4, 3, dtype=torch.float64), []
+    x, states = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(4, 3), []
     for began, goes_on in ((True, False), (False, True)):
         torch.manual_seed(0)
         model = Scheduled()
