@@ -150,7 +150,8 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
             x̂, (B, 1, H, W), not clamped. Differentiable in the parameters and in y.
 
         Raises:
-            InputError: y is not (B, M), holds NaN, or does not fit the operator, which is none, or the policy is.
+            InputError: y is not (B, M), holds NaN (not looked for in training on a GPU), or does not fit op; or op is
+                no operator, or memory no policy.
         """
         # In training a GPU is not waited for: what is no number shows in the loss, which the loop looks at anyway.
         check_measurements(y, values=not self.training or y.device.type == "cpu")

@@ -75,7 +75,7 @@ class WiredRun(nn.Module):
         self.u = nn.ParameterList([nn.Parameter(torch.full((1,), 1 - v)) for _ in range(links)]) if free else None
         self.v_range, self.name = v_range, name
         self._read: tuple[Any, list[float]] = (None, [])  # which v, as they were when they were read; and as numbers
-        self._others: list[WiredRun] = [self]
+        self._others: list[WiredRun] = [self]  # whose v are read with its own
 
     def links(self, bodies: Bodies) -> list[WiredCoupling]:
         """The bodies, wired by this run's scalars."""

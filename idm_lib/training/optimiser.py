@@ -22,7 +22,7 @@ def make_optimiser(model: nn.Module, config: OptimiserConfig, fused: bool = Fals
         config: rules.
         fused: whether one kernel updates everything: for a GPU, which otherwise waits for thousands of small ones.
     """
-    rule = {"lr": config.lr} | ({"fused": True} if fused else {})
+    rule = {"lr": config.lr, "fused": fused or None}  # None: torch's own choice
     named = list(model.named_parameters())
     few = [p for name, p in named if name in ("alpha", "weights") or name.startswith("chain.")]
     if not (config.schedule_lr and few):
