@@ -66,7 +66,7 @@
     }
 
     // Photos are decoded in their own time: of those that were asked for, the last is the one that stays.
-    function isLast(number) {
+    function overtakes(number) {
       if (number < taken) return false;
       taken = number;
       return true;
@@ -84,7 +84,7 @@
         say(`${file.name} cannot be read as an image; choose a JPEG, PNG or WebP.`);
         return;
       }
-      if (!isLast(number)) return bitmap.close();
+      if (!overtakes(number)) return bitmap.close();
       choose(null);
       take(bitmap, bitmap.width, bitmap.height, `your photo, ${file.name}`);
       bitmap.close();
@@ -99,7 +99,7 @@
       const number = ++asked;
       const picture = button.querySelector("img");
       await picture.decode();
-      if (!isLast(number)) return;
+      if (!overtakes(number)) return;
       choose(button);
       take(picture, picture.naturalWidth, picture.naturalHeight, picture.alt);
     }
