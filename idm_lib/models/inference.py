@@ -5,8 +5,6 @@ run in float32 (float64 if y is) on the whole image.
 """
 
 import copy
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from idm_lib.errors import InputError
 from idm_lib.models.blocks import Surroundings
+from idm_lib.models.compiler import missing_to_compile
 from idm_lib.models.runs import BlockMemory, Bodies, Extras, Pair, WiredRun
 from idm_lib.models.tiles import TiledOperator, Tiling
 from idm_lib.models.unet import ReversibleUNet
@@ -74,8 +73,8 @@ def optimised(model: Model, options: InferenceOptions) -> Model:
         options: what to do.
 
     Raises:
-        InputError: the model has no U-Net of this library, a tile does not fit it, there is no compiler, or it is to
-            compile a network with injectors (they call the operator, which no compiler sees through).
+        InputError: the model has no U-Net of this library, a tile does not fit it, what compiling needs is missing,
+            or it is to compile a network with injectors (they call the operator, which no compiler sees through).
     """
     unet = getattr(model, "unet", None)
     if not isinstance(unet, ReversibleUNet):
@@ -214,20 +213,9 @@ def _check_fits(unet: ReversibleUNet, options: InferenceOptions) -> None:
         raise InputError(
             "expected a network without injectors to compile; they call the operator: leave compile off."
         )
-    if options.compile in (True, "inductor") and not compiler_found(next(unet.parameters()).device):
-        raise InputError(
-            "expected a C++ compiler to compile the network with, found none: install g++, or leave it off."
-        )
-
-
-def compiler_found(device: torch.device) -> bool:
-    """Whether torch.compile's default backend has what it needs: a C++ compiler, on a GPU Triton as well."""
-    from torch.utils._triton import has_triton
-
-    names = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
-    if not any(name and shutil.which(name) for name in names):
-        return False
-    return device.type == "cpu" or has_triton()
+    missing = missing_to_compile(next(unet.parameters()).device) if options.compile in (True, "inductor") else []
+    if missing:
+        raise InputError(f"compile needs what is not here: {', '.join(missing)}; install it, or leave compile off.")
 
 
 def _is_count(value: Any) -> bool:

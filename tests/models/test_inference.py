@@ -1,13 +1,14 @@
 """Options for inference: each changes as much as it says, and never the model that it was asked of."""
 
 import itertools
+import re
 
 import pytest
 import torch
 from torch import nn
 
 import idm_lib as idm
-from idm_lib.models.inference import compiler_found
+from idm_lib.models.compiler import missing_to_compile
 from idm_lib.models.tiles import Tiling
 from idm_lib.operators import LinearOperator
 
@@ -189,9 +190,10 @@ def test_tiles_one_after_another_need_memory_for_one():
 
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiled_is_the_same(backend):
-    """Any height and width with one compilation; the default backend where there is a compiler."""
-    if backend == "inductor" and not compiler_found(torch.device("cpu")):
-        pytest.skip("torch.compile's default backend needs a C++ compiler, and there is none here")
+    """Any height and width with one compilation; the default backend where there is what it needs."""
+    missing = missing_to_compile(torch.device("cpu")) if backend == "inductor" else []
+    if missing:
+        pytest.skip(f"torch.compile's default backend needs what is not here: {', '.join(missing)}")
     torch.manual_seed(0)
     model = lively(idm.Denoiser(block_channels=(8,), layers_per_block=1, norm_groups=4, noise_channels=8))
     ready = idm.optimised(model, idm.InferenceOptions(compile=True if backend == "inductor" else backend))
@@ -199,6 +201,23 @@ def test_compiled_is_the_same(backend):
         for size in ((16, 16), (20, 34)):
             x = torch.rand(2, 1, *size)
             assert torch.allclose(ready(x, 0.2), model(x, 0.2), atol=2e-6)
+
+
+def test_what_compiling_needs_is_named(monkeypatch, tmp_path):
+    """Before any of it: torch itself would end in a traceback at the first image."""
+    model = idm.Denoiser(block_channels=(8,), layers_per_block=1, norm_groups=4, noise_channels=8)
+    (tmp_path / "g++").write_text("")
+    (tmp_path / "g++").chmod(0o755)
+    (tmp_path / "Python.h").write_text("")
+    for path, headers, words in (("", tmp_path, "g++"), (tmp_path, tmp_path / "none", "python3-dev")):
+        monkeypatch.delenv("CXX", raising=False)
+        monkeypatch.setenv("PATH", str(path))
+        monkeypatch.setattr("sysconfig.get_config_var", lambda name, headers=headers: str(headers))
+        with pytest.raises(idm.InputError, match=rf"not here: [^,]*{re.escape(words)}\); install it"):
+            idm.optimised(model, idm.InferenceOptions(compile=True))
+        idm.optimised(model, idm.InferenceOptions(compile="eager"))
+    monkeypatch.setattr("sysconfig.get_config_var", lambda name: str(tmp_path))
+    assert missing_to_compile(torch.device("cpu")) == []
 
 
 def test_options_combine():
