@@ -18,7 +18,7 @@ from idm_lib.models.denoiser import Denoiser
 from idm_lib.models.level_step import LevelStep, first_levels
 from idm_lib.models.named import named_config
 from idm_lib.models.prior_start import start_from_prior
-from idm_lib.models.published import from_published_layout, read_published
+from idm_lib.models.published import load_published
 from idm_lib.models.publishing import save_folder, upload
 from idm_lib.models.runs import BlockMemory, PlainRun, WiredRun
 from idm_lib.models.schedules import check_schedule
@@ -28,7 +28,6 @@ from idm_lib.models.storage import load_folder, resolve
 from idm_lib.models.unet import ReversibleUNet
 from idm_lib.operators.base import check_measurements
 from idm_lib.reversible import DriftLog
-from idm_lib.reversible.couplings import widened_range
 
 
 class InvertibleDiffusion(ModelMixin, ConfigMixin):
@@ -272,20 +271,4 @@ class InvertibleDiffusion(ModelMixin, ConfigMixin):
         Raises:
             InputError: not such a checkpoint, of another T, or with missing, unknown or contradictory tensors.
         """
-        state = from_published_layout(read_published(source))
-        found = state["alpha"].numel() if "alpha" in state else 0
-        if found != steps:
-            raise InputError(
-                f"the checkpoint has {found} step(s), not {steps}; call from_published(..., steps={found})."
-            )
-        raw = [v for key, value in state.items() if ".v." in key for v in value.flatten().tolist()]
-        with torch.device("meta"):
-            model = cls(steps=steps, **({"v_range": widened_range(raw)} if raw else {}))
-        expected = model.state_dict()
-        for key in (*expected, *state):
-            if key not in state or key not in expected or state[key].shape != expected[key].shape:
-                raise InputError(f"the checkpoint does not fit at {key!r}: missing, unknown or of another shape.")
-        model.load_state_dict({key: value.clone() for key, value in state.items()}, assign=True)
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
-        return model.eval()
+        return load_published(cls, source, steps)

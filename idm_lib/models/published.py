@@ -7,11 +7,15 @@ tensors at T = 3). Only names and shapes are known here; no weights and no code 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idm_lib.errors import InputError
+from idm_lib.reversible.couplings import widened_range
+
+Model = TypeVar("Model", bound=nn.Module)
 
 _RENAMED = (
     (r"^input_help_scale_factor$", r"chain.s"),
@@ -158,3 +162,31 @@ def read_published(source: Mapping[str, Tensor] | str | Path) -> Mapping[str, Te
     if not isinstance(state, Mapping):
         raise InputError(f"{path} is not a checkpoint: it holds a {type(state).__name__}; expected a state dict.")
     return state
+
+
+def load_published(model: type[Model], source: Mapping[str, Tensor] | str | Path, steps: int) -> Model:
+    """A model with the weights of a published checkpoint, in their dtype.
+
+    Args:
+        model: InvertibleDiffusion, whose first numbers are the paper's.
+        source: a state dict, or the path of one.
+        steps: T of the model that it was made with.
+
+    Raises:
+        InputError: not such a checkpoint, of another T, or with missing, unknown or contradictory tensors.
+    """
+    state = from_published_layout(read_published(source))
+    found = state["alpha"].numel() if "alpha" in state else 0
+    if found != steps:
+        raise InputError(f"the checkpoint has {found} step(s), not {steps}; call from_published(..., steps={found}).")
+    raw = [v for key, value in state.items() if ".v." in key for v in value.flatten().tolist()]
+    with torch.device("meta"):
+        loaded = model(steps=steps, **({"v_range": widened_range(raw)} if raw else {}))
+    expected = loaded.state_dict()
+    for key in (*expected, *state):
+        if key not in state or key not in expected or state[key].shape != expected[key].shape:
+            raise InputError(f"the checkpoint does not fit at {key!r}: missing, unknown or of another shape.")
+    loaded.load_state_dict({key: value.clone() for key, value in state.items()}, assign=True)
+    for parameter in loaded.parameters():
+        parameter.requires_grad_(True)
+    return loaded.eval()

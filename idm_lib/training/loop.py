@@ -3,29 +3,24 @@
 import math
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import ModelMixin
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from idm_lib.errors import InputError
-from idm_lib.training.checkpoint import load_checkpoint, save_checkpoint, write_whole
+from idm_lib.training.checkpoint import save_checkpoint
 from idm_lib.training.config import TrainConfig
 from idm_lib.training.data import CropSource
 from idm_lib.training.log import RunLog
 from idm_lib.training.optimiser import learning_rate, make_optimiser, set_learning_rate
-
-#: What of ``optimiser`` may change when a run is resumed: how fast it learns, and not what it learns. A rate of the
-#: schedule's own may be another, but neither come nor go: it has moments of its own in the checkpoint.
-CHANGEABLE = ("lr", "schedule_lr", "clip", "warmup", "decay")
+from idm_lib.training.run_folder import admit, claim, export, resume, state_of
 
 
 class Task(Protocol):
@@ -52,7 +47,8 @@ class Task(Protocol):
 def train(task: Task, config: TrainConfig, out: Path) -> Path:
     """Train to the end, from where the last checkpoint in ``out`` left off if there is one.
 
-    A resumed run may learn at another pace, see :data:`CHANGEABLE`; everything else must be as it was.
+    A resumed run may learn at another pace (:data:`~idm_lib.training.run_folder.CHANGEABLE`); everything else must be
+    as it was.
 
     Writes into ``out``: ``config.yaml`` (resolved), ``checkpoint.pt``, ``log.jsonl``, TensorBoard events if
     tensorboard is installed, and at the end ``final/`` (the averaged weights, as ``from_pretrained`` reads them).
@@ -87,9 +83,9 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.optimiser.ema)).to(accelerator.device)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     try:
-        _admit(out, config)
+        admit(out, config)
         out.mkdir(parents=True, exist_ok=True)
-        start = _resume(out / "checkpoint.pt", model, average, optimiser, accelerator.scaler)
+        start = resume(out / "checkpoint.pt", model, average, optimiser, accelerator.scaler)
         log = RunLog(out, start) if accelerator.is_main_process else None
     except OSError as error:
         raise InputError(f"{out} cannot be written to ({error.strerror or error}); give another --out.") from None
@@ -125,7 +121,7 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
                 + ("lower optimiser.lr and resume." if kept else "lower optimiser.lr and begin again.")
             )
         if step == start and log:  # only now, so that a run that could not begin claims no folder
-            _claim(out, config)
+            claim(out, config)
         optimiser.step()
         optimiser.zero_grad()
         average.update_parameters(model)
@@ -152,10 +148,10 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
             shown |= {name: f"{value:.2f}" for name, value in scores.items() if name.startswith("psnr")}
             bar.write(f"step {done}: " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()))
         if done % config.checkpoint_every == 0 or last:
-            save_checkpoint(out / "checkpoint.pt", _state(done, model, average, optimiser, accelerator.scaler))
+            save_checkpoint(out / "checkpoint.pt", state_of(done, model, average, optimiser, accelerator.scaler))
     if log:
         log.close()
-        _export(average.module, out / "final", config)
+        export(average.module, out / "final", config)
     accelerator.wait_for_everyone()
     return out / "final"
 
@@ -175,84 +171,9 @@ def _split(share: slice, parts: int) -> list[slice]:
     return [slice(at, at + size // parts) for at in range(share.start, share.stop, size // parts)]
 
 
-def _admit(out: Path, config: TrainConfig) -> None:
-    """Refuse a folder that a configuration has begun which differs in more than may change, or has ended."""
-    path, text = out / "config.yaml", config.to_yaml()
-    if not path.exists():
-        return
-    try:
-        found = path.read_text()
-        if found == text:
-            return
-        same = _lasting(yaml.safe_load(found)) == _lasting(yaml.safe_load(text))
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):  # not what a run has written
-        same = False
-    if not same or (out / "final").exists():
-        raise InputError(
-            f"{out} holds a run with another configuration (see {path}), of which until its end only optimiser's "
-            f"{', '.join(CHANGEABLE)} may change; choose another --out."
-        )
-
-
-def _lasting(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a configuration a run keeps from its first step to its last."""
-    rules = {name: value for name, value in config["optimiser"].items() if name not in CHANGEABLE}
-    return config | {"optimiser": rules | {"apart": bool(config["optimiser"]["schedule_lr"])}}
-
-
-def _claim(out: Path, config: TrainConfig) -> None:
-    """Write the resolved configuration, where another or none is."""
-    path, text = out / "config.yaml", config.to_yaml()
-    try:
-        if not path.exists() or path.read_text() != text:
-            write_whole(path, lambda file: file.write(text.encode()))
-    except OSError as error:
-        raise InputError(f"{path} could not be written ({error.strerror or error}); make room and resume.") from None
-
-
 def _skipped(scaler: GradScaler | None, loss: Tensor) -> bool:
     """Whether gradients that are not finite are fp16's loss scale being too high.
 
     Then the scaler leaves the update out and halves its scale. At a scale of 1 or with such a loss it is no excuse.
     """
     return scaler is not None and bool(torch.isfinite(loss)) and scaler.get_scale() > 1
-
-
-def _state(
-    step: int, model: nn.Module, average: nn.Module, optimiser: Any, scaler: GradScaler | None
-) -> dict[str, Any]:
-    return {
-        "step": step,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    } | ({"scaler": scaler.state_dict()} if scaler else {})
-
-
-def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Any, scaler: GradScaler | None) -> int:
-    """Load the checkpoint if there is one; return the next step's number."""
-    if not path.exists():
-        return 0
-    state = load_checkpoint(path)
-    shares = [group["share"] for group in optimiser.param_groups]  # by the rates of now, not of then
-    try:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        for group, share in zip(optimiser.param_groups, shares, strict=True):
-            group["share"] = share
-        if scaler:
-            scaler.load_state_dict(state["scaler"])
-        return int(state["step"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{path} is not a checkpoint of this model ({first}); choose another --out.") from None
-
-
-def _export(model: ModelMixin, folder: Path, config: TrainConfig) -> None:
-    """Save the averaged weights in the precision asked for."""
-    try:
-        nn.Module.to(model, getattr(torch, config.export_dtype))  # diffusers' own warns in vain
-        model.save_pretrained(folder)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{folder} could not be written ({error}); make room and give the command again.") from None
