@@ -1,4 +1,7 @@
-"""Wall time of a training step under every policy, as ratios to plain autograd in one run (``idm bench step``)."""
+"""Wall time of a training step under every policy, as ratios to plain autograd in one run (``idm bench step``).
+
+Beside each time stand the work and the bytes that were counted for the same step, without running it.
+"""
 
 import argparse
 import statistics
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from benchmarks.provenance import write
-from idm_lib.memory import MemoryPolicy
+from idm_lib.memory import MemoryPolicy, plan
 from idm_lib.models.planning import model_config, training_problem
 
 POLICIES = ("store", "fast", "default", "lean", "least", "paper")
@@ -26,7 +29,9 @@ def main(argv: Sequence[str] = ()) -> int:
     options = parser.parse_args(argv)
     torch.manual_seed(options.seed)
     config = model_config(options.model) | {"steps": options.steps}
-    problem = training_problem(config, (options.image_size, options.image_size))()
+    make = training_problem(config, (options.image_size, options.image_size))
+    planned = {name: plan(make, MemoryPolicy.named(name), options.batch, "fp32") for name in POLICIES}
+    problem = make()
     seconds: dict[str, list[float]] = {name: [] for name in POLICIES}
     for number in range(options.rounds + 1):
         for name in POLICIES:
@@ -44,11 +49,17 @@ def main(argv: Sequence[str] = ()) -> int:
             "ratio_low": min(ratios[name]),
             "ratio_high": max(ratios[name]),
             "seconds": statistics.median(seconds[name]),
+            "forward_units": planned[name].forward_units,
+            "work_ratio": planned[name].flops / planned["store"].flops,
+            "peak_gib": planned[name].peak_gib,
         }
         for name in POLICIES
     ]
     for row in rows:
-        print(f"  {row['policy']:<8} {row['time_ratio']:.2f} × store, {row['seconds']:.2f} s")
+        print(
+            f"  {row['policy']:<8} {row['time_ratio']:.2f} × store in time, {row['work_ratio']:.2f} in work, "
+            f"{row['seconds']:.2f} s"
+        )
     payload = {key: getattr(options, key) for key in ("model", "image_size", "batch", "steps", "rounds")}
     print(f"written: {write('step', payload | {'precision': 'fp32', 'rows': rows}, seed=options.seed)}")
     return 0
