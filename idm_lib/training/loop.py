@@ -1,6 +1,7 @@
 """The training loop: batches by step number, averaged weights, atomic checkpoints, exact resumption."""
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
@@ -103,23 +104,11 @@ def train(task: Task, config: TrainConfig, out: Path) -> Path:
         set_learning_rate(optimiser, learning_rate(step, config.steps, config.optimiser))
         task.before(model, step)
         x = source.batch(step, config.data.batch).to(accelerator.device)
-        loss = torch.zeros((), device=accelerator.device)
-        for part in parts:
-            with nullcontext() if part is parts[-1] else accelerator.no_sync(wrapped):
-                with accelerator.autocast():
-                    share = task.loss(wrapped, x, step, model, part) / len(parts)
-                accelerator.backward(share)
-            loss += share.detach()
-        loss = accelerator.reduce(loss, "mean")  # so that every process sees the same and stops as one
+        loss = _backward(accelerator, task, model, wrapped, x, step, parts)
         norm = accelerator.clip_grad_norm_(model.parameters(), config.optimiser.clip or math.inf)
         finite = bool(torch.isfinite(loss + norm))
         if not finite and not _skipped(accelerator.scaler, loss):
-            kept = (out / "checkpoint.pt").exists()
-            raise InputError(
-                f"step {step} gave loss {float(loss):g} and gradient norm {float(norm):g}; "
-                + (f"the last good checkpoint is kept in {out}; " if kept else "there is no checkpoint yet; ")
-                + ("lower optimiser.lr and resume." if kept else "lower optimiser.lr and begin again.")
-            )
+            raise InputError(_no_number(step, loss, norm, out))
         if step == start and log:  # only now, so that a run that could not begin claims no folder
             claim(out, config)
         optimiser.step()
@@ -169,6 +158,34 @@ def _split(share: slice, parts: int) -> list[slice]:
     if size % parts:
         raise InputError(f"accumulate must divide the {size} crops of a process's share of a batch; got {parts}.")
     return [slice(at, at + size // parts) for at in range(share.start, share.stop, size // parts)]
+
+
+def _backward(
+    accelerator: Accelerator, task: Task, model: ModelMixin, wrapped: nn.Module, x: Tensor, step: int,
+    parts: Sequence[slice],
+) -> Tensor:  # fmt: skip
+    """Add up the gradients of a process's parts of a batch; return the loss of the whole batch, of all processes.
+
+    Every process is told the same loss, so that all stop as one where it is no number.
+    """
+    loss = torch.zeros((), device=accelerator.device)
+    for part in parts:
+        with nullcontext() if part is parts[-1] else accelerator.no_sync(wrapped):
+            with accelerator.autocast():
+                share = task.loss(wrapped, x, step, model, part) / len(parts)
+            accelerator.backward(share)
+        loss += share.detach()
+    return accelerator.reduce(loss, "mean")
+
+
+def _no_number(step: int, loss: Tensor, norm: Tensor, out: Path) -> str:
+    """What to say, and what to do, where the loss or its gradient is no longer a number."""
+    kept = (out / "checkpoint.pt").exists()
+    return (
+        f"step {step} gave loss {float(loss):g} and gradient norm {float(norm):g}; "
+        + (f"the last good checkpoint is kept in {out}; " if kept else "there is no checkpoint yet; ")
+        + ("lower optimiser.lr and resume." if kept else "lower optimiser.lr and begin again.")
+    )
 
 
 def _skipped(scaler: GradScaler | None, loss: Tensor) -> bool:
