@@ -23,6 +23,8 @@ from idm_lib.training.log import RunLog
 from idm_lib.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 from idm_lib.training.run_folder import admit, claim, export, resume, state_of
 
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
 
 class Task(Protocol):
     """What is trained: a model, its loss on a batch and its score on held-out images."""
@@ -169,9 +171,11 @@ def _backward(
     Every process is told the same loss, so that all stop as one where it is no number.
     """
     loss = torch.zeros((), device=accelerator.device)
+    half = HALF.get(accelerator.mixed_precision)
     for part in parts:
         with nullcontext() if part is parts[-1] else accelerator.no_sync(wrapped):
-            with accelerator.autocast():
+            # Not accelerate's own, which before 1.12 stayed on for good where training was interrupted.
+            with torch.autocast(accelerator.device.type, dtype=half, enabled=half is not None):
                 share = task.loss(wrapped, x, step, model, part) / len(parts)
             accelerator.backward(share)
         loss += share.detach()

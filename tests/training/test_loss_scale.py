@@ -57,6 +57,13 @@ def test_the_scale_is_resumed(fp16, config, tmp_path):
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
 
 
+def test_an_interrupt_leaves_no_half_precision_on(fp16, config, tmp_path):
+    """Whoever goes on in the same notebook would compute with half-precision copies of weights of then."""
+    with pytest.raises(Stopped):
+        train(Faulty(config, 3, stop), config, tmp_path)
+    assert not torch.is_autocast_enabled("cpu")
+
+
 def test_what_no_scale_cures_stops_the_run(fp16, config, tmp_path):
     class Always(PriorTask):
         def loss(self, *words):
