@@ -132,6 +132,27 @@ def linspace(writer: Writer, node: Node, args: list[Any]) -> str:
     return writer.constant(torch.linspace(*args, dtype=node.meta["val"].dtype))
 
 
+def arange(writer: Writer, node: Node, args: list[Any]) -> str:
+    """The numbers from 0 up."""
+    return writer.constant(torch.arange(*args, dtype=node.meta["val"].dtype))
+
+
+def grid_index(writer: Writer, node: Node, args: list[Any]) -> str:
+    """Some rows and some columns, or more of the last dimensions, each by an index that varies along its own alone.
+
+    Older PyTorch, 2.6 for one, takes enlarging to the nearest pixel apart into this.
+    """
+    out, dims = args[0], len(shape_of(node.args[0]))
+    first = args[1].index(next(index for index in args[1] if index is not None))
+    for dim in range(first, dims):
+        source = node.args[1][dim] if dim < len(args[1]) else None
+        shape = [] if source is None else shape_of(source)
+        if shape != [*shape[:1], *[1] * (dims - dim - 1)]:
+            raise NotImplementedError(f"{node.target} with indices that are no grid")
+        out = writer.op("Gather", out, writer.op("Reshape", args[1][dim], writer.constant([-1])), axis=dim)
+    return out
+
+
 RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.view.default, aten._unsafe_view.default, aten.unsqueeze.default), reshape),
     **dict.fromkeys((aten.clone.default, aten.detach.default, aten.alias.default), same),
@@ -151,4 +172,6 @@ RULES: dict[Any, Rule] = {
     aten._to_copy.default: cast,
     aten.full_like.default: full_like,
     aten.linspace.default: linspace,
+    aten.arange.default: arange,
+    aten._unsafe_index.Tensor: grid_index,
 }

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Optional, Self
 
 import numpy as np
 import torch
@@ -57,8 +57,9 @@ class CompressedSensingPipeline(DiffusionPipeline):
         self,
         model: InvertibleDiffusion,
         ratio: float = 0.1,
-        block_size: int | None = None,
-        seed: int | None = None,
+        # Before 0.37 diffusers understands no `int | None`, and from_pretrained ends in a KeyError.
+        block_size: Optional[int] = None,  # noqa: UP045
+        seed: Optional[int] = None,  # noqa: UP045
     ) -> None:
         super().__init__()
         record = {"block_size": 32, "seed": 0} | (model.config.operator or {})

@@ -131,6 +131,12 @@ OPERATIONS = {
         torch.nn.functional.interpolate(b, scale_factor=2.0, mode="nearest"),
         torch.nn.functional.pad(a, (1, 2, 0, 3), value=0.5),
     ),
+    "grids": lambda a, b: (
+        torch.ops.aten._unsafe_index(a, [None, None, torch.arange(4)[:, None] + 2, 3 - torch.arange(4)]),
+        torch.ops.aten._unsafe_index(
+            b, [None, torch.arange(2)[:, None, None] + 1, 4 - torch.arange(5)[:, None], torch.arange(3) * 2]
+        ),
+    ),
     "layers": lambda a, b: (
         torch.nn.functional.group_norm(a, 2, b[0, :, 0, 0], b[0, :, 1, 1]),
         torch.nn.functional.silu(a),
@@ -144,6 +150,16 @@ OPERATIONS = {
 def test_operations_mean_the_same_in_onnx(name):
     generator = torch.Generator().manual_seed(1)
     _compare(OPERATIONS[name], *(torch.randn(1, 4, 6, 8, generator=generator) for _ in range(2)))
+
+
+@pytest.mark.parametrize("where", ["__kk", "_|_k", "_k"], ids=["a diagonal", "a gap", "too few"])
+def test_indices_that_are_no_grid_are_refused(where):
+    def function(a):
+        k = torch.arange(3)
+        return (torch.ops.aten._unsafe_index(a, [{"_": None, "k": k, "|": k[:, None]}[each] for each in where]),)
+
+    with pytest.raises(NotImplementedError, match="no grid"):
+        _compare(function, torch.zeros(1, 8, 8, 8))
 
 
 def test_an_operation_without_a_rule_is_named():
