@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("torch", "diffusers", "numpy", "accelerate", "scikit-image")
+PACKAGES = ("torch", "diffusers", "numpy", "accelerate", "scikit-image", "memcnn", "revlib")
 
 
 def provenance(seed: int | None) -> dict[str, Any]:
