@@ -7,6 +7,7 @@ signature and docstring. Each chapter's exercises live in ``idm_lib.notebook.exe
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,6 +154,8 @@ def find(identifier: str) -> Exercise:
 def check(identifier: str, answer: Callable[..., Any]) -> None:
     """Check the reader's answer and print the verdict; never raises for a wrong one, so that Run All completes.
 
+    An answer that is wrong is given the hint; one that was not begun is not, for the hint is folded below it.
+
     Args:
         identifier: Such as "01.2".
         answer: The reader's function.
@@ -161,6 +164,12 @@ def check(identifier: str, answer: Callable[..., Any]) -> None:
     verdict = exercise.run(answer)
     if verdict.passed:
         print(f"✓ Exercise {identifier}: {exercise.title}. Correct.")
+    elif verdict.started:
+        print(f"✗ Exercise {identifier}: {verdict.message}\n  Hint: {without_markup(exercise.hint)}")
     else:
-        sign = "✗" if verdict.started else "○"
-        print(f"{sign} Exercise {identifier}: {verdict.message}\n  Hint: {exercise.hint}")
+        print(f"○ Exercise {identifier}: {verdict.message}")
+
+
+def without_markup(text: str) -> str:
+    """Markdown as plain text: the signs of formulas, code and emphasis left out, a product's asterisk kept."""
+    return re.sub(r"(?<![\w*])\*(\w[^*]*?)\*(?![\w*])", r"\1", re.sub(r"[$`]", "", text))

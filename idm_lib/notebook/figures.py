@@ -57,7 +57,9 @@ def figure(fig: Any, *, caption: str, alt: str) -> None:
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str], *, caption: str) -> None:
-    """Show a table; a column whose every entry starts like a number is set flush right, a minus is a minus.
+    """Show a table; a column whose every entry starts like a number, or is none, is set flush right.
+
+    A hyphen before a number becomes a minus; dashes, or nothing, stand for a number that is not there.
 
     Args:
         rows: Cells, as strings or numbers; format numbers before.
@@ -65,8 +67,9 @@ def table(rows: Sequence[Sequence[Any]], header: Sequence[str], *, caption: str)
         caption: What the reader should see.
     """
     rows, header = [[_minus(str(cell)) for cell in row] for row in rows], [str(cell) for cell in header]
-    number = re.compile(r"^[−+-]?[\d.]")
-    right = [bool(rows) and all(number.match(row[column]) for row in rows) for column in range(len(header))]
+    number, none = re.compile(r"^[−+-]?[\d.]"), re.compile(r"^[–/ ]*$")
+    columns = [[row[column] for row in rows if not none.match(row[column])] for column in range(len(header))]
+    right = [bool(entries) and all(map(number.match, entries)) for entries in columns]
 
     def one(cell: str, flush: bool, head: bool) -> str:
         kind = ' scope="col"' if head and cell else ""  # a corner that is empty heads nothing

@@ -37,7 +37,7 @@ STYLE = (
     ".nbf-wipe input:focus-visible~i{width:7px;margin-left:-3px}"
     ".nbf table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.95em}"
     ".nbf th,.nbf td{padding:.25rem .9rem .25rem 0;text-align:left;border-bottom:1px solid rgba(127,135,144,.35)}"
-    ".nbf td.n,.nbf th.n{text-align:right}.nbf-scroll{overflow-x:auto}"
+    ".nbf td.n,.nbf th.n{text-align:right;white-space:nowrap}.nbf-scroll{overflow-x:auto}"
     ".nbf-note{font-size:.85em;opacity:.85}"
     "</style>"
 )

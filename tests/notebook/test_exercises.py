@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import idm_lib as idm
 from idm_lib import notebook as nb
 from idm_lib.errors import InputError
-from idm_lib.notebook.exercise import Exercise, exercises, find, require
+from idm_lib.notebook.exercise import Exercise, exercises, find, require, without_markup
 
 CHAPTERS = sorted(p.stem[2:] for p in (Path(nb.__file__).parent / "exercises").glob("ch*.py"))
 ALL = [(f"{c}.{i + 1}", e) for c in CHAPTERS for i, e in enumerate(exercises(c))]
@@ -35,15 +35,16 @@ def test_worked_solution_passes_as_it_is_shown(identifier, exercise, capsys):
 
 
 @pytest.mark.parametrize(("identifier", "exercise"), ALL, ids=[i for i, _ in ALL])
-def test_stub_fails_with_its_hint(identifier, exercise, capsys):
+def test_a_stub_is_not_started_and_its_hint_stays_folded(identifier, exercise, capsys):
     namespace = _namespace()
     exec(compile(exercise.stub_source, f"stub {identifier}", "exec"), namespace)
     nb.check(identifier, namespace[exercise.function_name])
     out = capsys.readouterr().out
     assert out.startswith(f"○ Exercise {identifier}: not started")
     assert exercise.function_name in out
-    assert f"Hint: {exercise.hint}" in out
+    assert "Hint" not in out
     assert len(exercise.hint) > 20
+    assert not set("$`") & set(without_markup(exercise.hint))
 
 
 @pytest.mark.parametrize(("identifier", "exercise", "wrong"), WRONG, ids=[f"{i} {w.__name__}" for i, _, w in WRONG])
@@ -52,6 +53,15 @@ def test_wrong_answer_fails_and_is_told_why(identifier, exercise, wrong):
     assert not verdict.passed
     assert verdict.started
     assert len(verdict.message) > 20
+
+
+def test_a_wrong_answer_is_given_the_hint_as_plain_text(capsys):
+    exercise = find("06.1")
+    nb.check("06.1", exercise.wrong[0])
+    assert f"Hint: {without_markup(exercise.hint)}\n" in capsys.readouterr().out
+    assert (
+        without_markup("Start at `z`: *this* is $A^+$ of a * b, p**k.") == "Start at z: this is A^+ of a * b, p**k."
+    )
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

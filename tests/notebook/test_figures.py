@@ -190,6 +190,11 @@ def test_table_is_a_table(page):
     assert elements.all("div")[0]["tabindex"] == "0", "who has no mouse scrolls it too"
 
 
+def test_a_number_that_is_not_there_leaves_its_column_flush_right(page):
+    nb.table([["1.5", "–", "–", "–"], ["–", "", "12 / 3", "none"]], list("abcd"), caption=WORDS["caption"])
+    assert [a.get("class") for a in Elements(page[0].html).all("td")] == ["n", None, "n", None, "n", None, "n", None]
+
+
 def test_a_hyphen_before_a_number_becomes_a_minus_and_no_other(page):
     nb.table([["a-1", "-0.50"], ["2026-11-26", "1e-06"]], ["name", "-1 dB"], caption=WORDS["caption"])
     html = page[0].html

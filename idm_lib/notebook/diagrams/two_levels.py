@@ -109,7 +109,7 @@ def _training(steps: int, policy: MemoryPolicy, runs: int) -> list[_Shot]:
             _Shot(
                 f"{its} keep{'s' * (kept == 1)} more.",
                 f"The way back begins here. So each of the {many(runs, 'run')} keeps its last pair (the dots), and "
-                "each part that cannot be wired its input (the squares).",
+                "each part that is checkpointed its input (the squares).",
                 states["forward", steps],
                 ahead,
                 opened=steps,

@@ -321,7 +321,7 @@ EXERCISES = (
         title="Make an impostor",
         task=(
             "Given two images $x$ and $z$, build the image that looks as much like $z$ as possible but that the "
-            "operator cannot tell from $x$. This one line, with $y$ in place of $Ax$, returns in every chapter: it "
+            "operator cannot tell from $x$. This one line, with $y$ in place of $Ax$, returns again and again: it "
             "is the data-consistency step of DDNM and of IDM."
         ),
         solution=impostor,

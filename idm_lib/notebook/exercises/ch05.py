@@ -190,7 +190,7 @@ EXERCISES = (
     ),
     Exercise(
         title="From ᾱ to a noise level",
-        task="Chapter 03 wrote a noisy image as $x + \\sigma\\varepsilon$, this chapter as "
+        task="Chapter 03 wrote a noisy image as $x + \\sigma n$, this chapter as "
         "$\\sqrt{\\bar\\alpha}\\,x + \\sqrt{1-\\bar\\alpha}\\,\\varepsilon$. They differ by a "
         "factor. Which $\\sigma$ belongs to a given $\\bar\\alpha$?",
         solution=noise_level,
