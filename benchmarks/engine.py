@@ -1,7 +1,8 @@
 """The reversible engine against plain autograd, checkpointing and other libraries (``idm bench engine``).
 
 Evaluations, operations and bytes are counted exactly; gradient errors are against float64; times are ratios to plain
-autograd within one run, in which all methods take turns.
+autograd within one run, in which all methods take turns. Chapter 07 reads the other libraries' rows, so record with
+them: ``pip install --no-deps memcnn revlib``.
 """
 
 import argparse
